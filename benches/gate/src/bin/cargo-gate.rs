@@ -1,0 +1,112 @@
+//! `cargo gate`: parse, call, exit.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use gate::app::{self, Check, Project};
+use gate::report::{FORMATS, Format};
+use gate::verdict::ExitStatus;
+
+/// Runs the benchmark suites, holds every result against thresholds.toml, reports, and exits so that CI can act.
+///
+/// Exit codes: 0 every limit is met; 1 a limit is missed; 2 a file, the command line or a result is wrong; 3 something is missing,
+/// stale or inconclusive; 4 warnings under --deny-warnings.
+#[derive(Parser)]
+#[command(name = "cargo gate", version, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    check: CheckArguments,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run, judge and report: what `cargo gate` does without a command
+    Check(CheckArguments),
+    /// Every benchmark with the number of its limits
+    List(Files),
+    /// The limits of a benchmark, where they come from, and its last result
+    Explain {
+        /// Benchmark id
+        id: String,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// What this machine can and cannot measure
+    Doctor(Files),
+    /// Which benchmarks of the replaced systems are answered
+    Seeds(Files),
+}
+
+#[derive(Args)]
+struct Files {
+    /// The file of limits [default: the nearest thresholds.toml above]
+    #[arg(long, value_name = "FILE")]
+    thresholds: Option<PathBuf>,
+    /// Where results and reports go [default: target/gate]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct CheckArguments {
+    /// Only benchmarks whose id holds this text, or matches this glob
+    filter: Option<String>,
+    /// Judge the last complete run; stale if the sources have changed since
+    #[arg(long)]
+    no_run: bool,
+    /// How much time to take: quick, full, or a profile of the file
+    #[arg(long, default_value = "full")]
+    profile: String,
+    /// Exit with 4 where there are only warnings
+    #[arg(long)]
+    deny_warnings: bool,
+    /// What to print
+    #[arg(long, default_value = "term", value_parser = format_named)]
+    format: &'static Format,
+    #[command(flatten)]
+    files: Files,
+}
+
+fn format_named(name: &str) -> Result<&'static Format, String> {
+    Format::named(name).ok_or_else(|| {
+        let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+impl Files {
+    fn project(self) -> io::Result<Project> {
+        Ok(Project::around(&std::env::current_dir()?, self.thresholds, self.out))
+    }
+}
+
+fn main() -> ExitCode {
+    // As `cargo gate …` by an alias the words follow directly; as a cargo command they follow the command's own name.
+    let words = std::env::args_os().enumerate().filter(|(at, word)| *at != 1 || word != "gate").map(|(_, word)| word);
+    let status = run(CommandLine::parse_from(words)).unwrap_or_else(|error| {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            let _ = writeln!(io::stderr(), "error: {error}");
+        }
+        ExitStatus::Error
+    });
+    ExitCode::from(status as u8)
+}
+
+fn run(line: CommandLine) -> io::Result<ExitStatus> {
+    let mut out = io::stdout().lock();
+    let status = match line.command.unwrap_or(Command::Check(line.check)) {
+        Command::Check(CheckArguments { filter, no_run, profile, deny_warnings, format, files }) => {
+            app::check(&files.project()?, &Check { profile, filter, no_run, deny_warnings, format }, &mut out)
+        }
+        Command::List(files) => app::list(&files.project()?, &mut out),
+        Command::Explain { id, files } => app::explain(&files.project()?, &id, &mut out),
+        Command::Doctor(files) => app::doctor(&files.project()?, &mut out),
+        Command::Seeds(files) => app::seeds(&files.project()?, &mut out),
+    }?;
+    out.flush()?;
+    Ok(status)
+}

@@ -1,0 +1,71 @@
+//! `report.md`: for a step summary or a comment on a change.
+
+use std::fmt::Write as _;
+
+use crate::outcome::{GateReport, Row};
+use crate::verdict::Verdict;
+
+pub(super) fn render(report: &GateReport) -> String {
+    let mut text = String::from("# Gate\n\n");
+    let counts = report.counts();
+    let words: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(verdict, count)| format!("**{count}** {verdict}"))
+        .collect();
+    let _ =
+        writeln!(text, "{}. Profile `{}`, limits from `{}`.\n", words.join(", "), report.profile, report.thresholds);
+    for line in report.relaxed.iter().chain(&report.warnings) {
+        let _ = writeln!(text, "> {}\n", escaped(line));
+    }
+    if report.nothing_selected {
+        text.push_str("> Nothing was selected: no limit matches the filter and the profile.\n\n");
+    }
+    text.push_str("| verdict | benchmark | metric | value | interval | limit | headroom | reason |\n");
+    text.push_str("|---|---|---|--:|---|--:|--:|---|\n");
+    for row in report.rows.iter().filter(|row| row.verdict != Verdict::NotSelected) {
+        push_row(&mut text, row);
+    }
+    if let Some(env) = &report.env {
+        let _ = writeln!(
+            text,
+            "\n{}, {} processors, kernel {}, {}.",
+            escaped(&env.cpu),
+            env.cores,
+            escaped(&env.kernel),
+            escaped(&env.rustc)
+        );
+    }
+    text
+}
+
+fn push_row(text: &mut String, row: &Row) {
+    let headroom = row.headroom.map(|headroom| format!("{:.0} %", headroom * 100.0)).unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "| {} | `{}` | {} | {} | {} | {} | {headroom} | {} |",
+        row.verdict,
+        // A bar ends a cell even inside a code span.
+        row.bench.replace('`', "'").replace('|', "\\|"),
+        row.metric.map_or("", |metric| metric.name()),
+        escaped(&row.value_text()),
+        escaped(&row.interval_text()),
+        escaped(&row.limit),
+        escaped(&row.reason),
+    );
+}
+
+/// Text that is text in a table's cell, whatever a benchmark or an error is called.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '|' | '*' | '_' | '`' | '[' | ']' | '\\' => escaped.extend(['\\', character]),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\n' | '\r' => escaped.push(' '),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
