@@ -1,0 +1,139 @@
+//! Saves: mean time of one `append_now`. The appends are built before the clock starts; no id is saved twice. Single events go into a
+//! store that grows to 5 MB and is then replaced, batches into an empty one.
+
+mod workload;
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use event_store::{Append, MemoryStore, Position, Read};
+use harness::{Tally, timed, together};
+use workload::{PAYLOAD, Reused, Workload, checksum, stream};
+
+/// Events that are built ahead of a round: few enough that they are still in the cache when their turn comes, as a fresh append is.
+const EVENTS_A_ROUND: u64 = 512;
+
+fn save(c: &mut Criterion) {
+    save_batches(c, "event-store/save/1", 1);
+    save_batches(c, "event-store/save/100", 100);
+    save_batches(c, "event-store/save/1000", 1_000);
+    save_batches(c, "event-store/save/10000", 10_000);
+}
+
+fn save_batches(c: &mut Criterion, id: &str, batch: u64) {
+    timed(c, id, Throughput::Elements(batch), |iterations, tally| {
+        let orders = stream("orders-1");
+        let mut workload = Workload::new(PAYLOAD);
+        let reused = Reused::default();
+        let mut elapsed = Duration::ZERO;
+        let mut left = iterations;
+        while left > 0 {
+            let appends = left.min(EVENTS_A_ROUND.div_ceil(batch));
+            let (store, version) = reused.take();
+            let build = |i| workload.append(&orders, version + i * batch, batch);
+            let prebuilt: Vec<Append> = (0..appends).map(build).collect();
+            let start = Instant::now();
+            for append in prebuilt {
+                store.append_now(append).expect("the version is the expected one");
+            }
+            elapsed += start.elapsed();
+            prove(&store, version, appends * batch, tally);
+            if batch == 1 {
+                reused.put_back(store);
+            }
+            left -= appends;
+        }
+        elapsed
+    });
+}
+
+/// The whole way from field values: events are made and encoded inside the timing.
+fn save_from_fields(c: &mut Criterion) {
+    for (id, batch) in [("event-store/save-from-fields/1", 1), ("event-store/save-from-fields/1000", 1_000)] {
+        timed(c, id, Throughput::Elements(batch), |iterations, tally| {
+            let orders = stream("orders-1");
+            let mut workload = Workload::new(PAYLOAD);
+            let reused = Reused::default();
+            let mut elapsed = Duration::ZERO;
+            let mut left = iterations;
+            while left > 0 {
+                let appends = left.min(EVENTS_A_ROUND.div_ceil(batch));
+                let (store, version) = reused.take();
+                let start = Instant::now();
+                for i in 0..appends {
+                    let append = workload.append(&orders, version + i * batch, batch);
+                    store.append_now(append).expect("the version is the expected one");
+                }
+                elapsed += start.elapsed();
+                prove(&store, version, appends * batch, tally);
+                reused.put_back(store);
+                left -= appends;
+            }
+            elapsed
+        });
+    }
+}
+
+/// The store holds `events` more than the `before` of the round's start, and their bytes are there.
+fn prove(store: &MemoryStore, before: u64, events: u64, tally: &mut Tally) {
+    let appended = Position::new(before + 1).map_or_else(Read::all, Read::all_from);
+    tally.expect(before + events * (1 + 0x5a * PAYLOAD as u64));
+    tally.observe(store.head_now().map_or(0, Position::get) + checksum(store, &appended));
+}
+
+/// One event to each of a hundred streams that do not exist yet.
+fn aggregates(c: &mut Criterion) {
+    const AGGREGATES: u64 = 100;
+    timed(c, "event-store/aggregates/save-100", Throughput::Elements(AGGREGATES), |iterations, tally| {
+        let streams: Vec<_> = (0..AGGREGATES).map(|i| stream(&format!("order-{i}"))).collect();
+        let mut workload = Workload::new(PAYLOAD);
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..iterations {
+            let prebuilt: Vec<Append> = streams.iter().map(|stream| workload.append(stream, 0, 1)).collect();
+            let store = MemoryStore::new();
+            let start = Instant::now();
+            for append in prebuilt {
+                store.append_now(append).expect("the stream is new");
+            }
+            elapsed += start.elapsed();
+            prove(&store, 0, AGGREGATES, tally);
+        }
+        elapsed
+    });
+}
+
+/// One event to each of ten streams, two threads with five streams each: one iteration is all ten.
+fn concurrent(c: &mut Criterion) {
+    const STREAMS: u64 = 10;
+    const THREADS: u64 = 2;
+    timed(c, "event-store/concurrent/save-10", Throughput::Elements(STREAMS), |iterations, tally| {
+        let mut elapsed = Duration::ZERO;
+        let mut left = iterations;
+        while left > 0 {
+            let rounds = left.min(EVENTS_A_ROUND / STREAMS);
+            let store = MemoryStore::new();
+            let prepare = |thread: usize| -> Vec<Append> {
+                let mut workload = Workload::for_thread(PAYLOAD, thread as u64);
+                let streams: Vec<_> = (0..STREAMS / THREADS).map(|i| stream(&format!("order-{thread}-{i}"))).collect();
+                let places = (0..rounds).flat_map(|version| streams.iter().map(move |stream| (stream, version)));
+                places.map(|(stream, version)| workload.append(stream, version, 1)).collect()
+            };
+            let (time, _) = together(THREADS as usize, prepare, |appends| {
+                for append in appends {
+                    store.append_now(append).expect("nobody else writes this stream");
+                }
+            });
+            elapsed += time;
+            prove(&store, 0, rounds * STREAMS, tally);
+            left -= rounds;
+        }
+        elapsed
+    });
+}
+
+criterion_group!(
+    name = benches;
+    config = harness::criterion();
+    targets = save, save_from_fields, aggregates, concurrent
+);
+criterion_main!(benches);

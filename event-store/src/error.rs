@@ -1,0 +1,92 @@
+//! What can go wrong, one type an operation. Every variant says whether anything happened.
+
+use crate::event::{EventId, Position, StreamVersion};
+use crate::name::StreamId;
+
+/// Why an append did not succeed. Nothing was applied, except possibly for [`AppendError::Unknown`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// A stream is not at the version that the append expected. Nothing was applied.
+    #[error("stream {stream} is {}, expected {expected}", at(*actual))]
+    WrongExpectedVersion {
+        /// The stream.
+        stream: StreamId,
+        /// What was expected.
+        expected: crate::append::ExpectedVersion,
+        /// The version of its last event; `None` if it has none.
+        actual: Option<StreamVersion>,
+    },
+    /// An event matches the append's condition. Nothing was applied.
+    #[error("{clause} condition failed: the event at position {position} matches")]
+    ConditionFailed {
+        /// Which part of the condition.
+        clause: Clause,
+        /// The first event that matches.
+        position: Position,
+    },
+    /// An event id is taken, and the append is not a repetition of what is recorded. Nothing was applied.
+    #[error("event id {id} is taken by the event at position {position}")]
+    DuplicateEventId {
+        /// The id.
+        id: EventId,
+        /// Where it is recorded; for an id that the append itself holds twice, where its first event would have been.
+        position: Position,
+    },
+    /// The append or one of its events is larger than the store takes. Nothing was applied.
+    #[error("{size} bytes or events are more than the limit of {limit}")]
+    TooLarge {
+        /// What the append has.
+        size: u64,
+        /// What the store takes.
+        limit: u64,
+    },
+    /// The store cannot take appends now. Nothing was applied.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The outcome is not known: the append was sent and no answer came. Repeat it with the same event ids.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// An earlier append broke off inside the store, which takes no more of them. Nothing was applied; reads go on.
+    #[error("the store is poisoned by an earlier failure")]
+    Poisoned,
+}
+
+impl AppendError {
+    /// Whether it is certain that nothing was applied.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+}
+
+fn at(version: Option<StreamVersion>) -> String {
+    version.map_or_else(|| "empty".to_owned(), |version| format!("at version {version}"))
+}
+
+/// A part of an append's condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Clause {
+    /// No event after the given position may match.
+    Boundary,
+    /// No event at all may match.
+    Existence,
+}
+
+impl std::fmt::Display for Clause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Boundary => "boundary",
+            Self::Existence => "existence",
+        })
+    }
+}
+
+/// Why a read did not succeed. The in-memory store has no such reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The store cannot be read now.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}

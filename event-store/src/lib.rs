@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+
+/// The workspace's front page, so that its example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;
+
+mod append;
+mod batch;
+mod error;
+mod event;
+mod memory;
+mod name;
+mod query;
+mod read;
+mod recorded;
+mod snapshot;
+mod store;
+mod sync;
+
+pub use append::{Append, AppendCondition, Appended, ExpectedVersion};
+pub use error::{AppendError, Clause, ReadError};
+pub use event::{EventId, NewEvent, Position, StreamVersion, Timestamp};
+pub use memory::{EventRef, MemoryOptions, MemoryStore, OptionsError};
+pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
+pub use query::{Query, QueryError, QueryItem, QueryItems};
+pub use read::Read;
+pub use recorded::RecordedEvent;
+pub use snapshot::{Snapshot, SnapshotError, SnapshotPolicy, SnapshotStore};
+pub use store::{BoxFuture, BoxStream, DynEventStore, EventStore};

@@ -1,0 +1,146 @@
+//! Loom models of publication: what a reader may see while the writer is at work, in every order that the memory model allows.
+//!
+//! `RUSTFLAGS="--cfg event_store_loom" cargo test -p event-store --lib --release loom`. Followed are the crate's own atomics and
+//! the memory of [`super::log`]; boxcar and the swap of a list of runs (arc-swap) are taken at their word.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::MemoryStore;
+use super::interner::Interner;
+use super::log::Log;
+use super::postings::Postings;
+use crate::append::{Append, ExpectedVersion};
+use crate::batch::Batch;
+use crate::event::{EventId, NewEvent, Timestamp};
+use crate::name::{EventType, StreamId};
+use crate::read::Read;
+use crate::sync::{AtomicU32, Ordering};
+
+/// Explores every schedule with up to three preemptions: more find the same, only slower.
+fn explore(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+fn event(number: u8) -> NewEvent {
+    let kind = EventType::new("Happened").expect("valid");
+    NewEvent::with_given_id(EventId::from_u128(u128::from(number)), kind, vec![number; 2])
+        .with_time(Timestamp::from_micros(0))
+}
+
+fn batch(number: u8) -> Batch {
+    let mut batch = Batch::default();
+    batch.extend([event(number)], 0);
+    batch
+}
+
+#[test]
+fn loom_a_reader_sees_written_headers_and_data_alone() {
+    explore(|| {
+        let (log, mut writer) = Log::new();
+        let reader = thread::spawn(move || {
+            let view = log.view();
+            let mut hint = 0;
+            for index in 0..view.len() {
+                let entry = view.run(index, &mut hint).event(index);
+                assert_eq!(entry.data(), [index as u8; 2]);
+            }
+        });
+        for number in 0..3 {
+            let mut batch = batch(number);
+            if number == 1 {
+                writer.adopt(batch.headers.into_vec(), batch.data);
+            } else {
+                writer.copy(&mut batch.headers, &batch.data);
+            }
+            writer.publish();
+        }
+        reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn loom_postings_below_the_watermark_are_complete_and_nothing_above_is_seen() {
+    explore(|| {
+        let postings = Arc::new(Postings::new());
+        let watermark = Arc::new(AtomicU32::new(0));
+        let (own_postings, own_watermark) = (Arc::clone(&postings), Arc::clone(&watermark));
+        let reader = thread::spawn(move || {
+            let end = own_watermark.load(Ordering::Acquire);
+            let view = own_postings.view(end);
+            let found: Vec<u32> = (0..view.len()).map(|ordinal| view.stretch(ordinal).0).collect();
+            let expected: Vec<u32> = [0, 1, 3, 6].into_iter().filter(|&event| event < end).collect();
+            assert_eq!(found, expected);
+        });
+        // A run that grows, a second one, a third one for which the list of runs is replaced.
+        for (event, count, end) in [(0, 1, 1), (1, 1, 2), (3, 1, 4), (6, 1, 7)] {
+            postings.push(event, count);
+            watermark.store(end, Ordering::Release);
+        }
+        reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn loom_names_are_found_while_their_table_grows() {
+    explore(|| {
+        let (names, mut writer) = Interner::<String>::new();
+        let names = Arc::new(names);
+        let known = names.intern(&"known".to_owned(), &mut writer);
+        let own = Arc::clone(&names);
+        let reader = thread::spawn(move || {
+            assert_eq!(own.find("known"), Some(known));
+            if let Some(number) = own.find("new-2") {
+                assert_eq!(own.entry(number).name, "new-2");
+            }
+        });
+        for number in 0..3 {
+            names.intern(&format!("new-{number}"), &mut writer);
+        }
+        reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn loom_a_scan_sees_whole_appends_of_a_growing_stream() {
+    explore(|| {
+        let store = Arc::new(MemoryStore::new());
+        let stream = StreamId::new("a").expect("valid");
+        let append = |numbers: std::ops::Range<u8>| {
+            Append::stream(StreamId::new("a").expect("valid"), ExpectedVersion::Any, numbers.map(event))
+        };
+        store.append_now(append(0..1)).expect("new");
+        let own = Arc::clone(&store);
+        let reader = thread::spawn(move || {
+            let mut seen = Vec::new();
+            own.scan(&Read::stream(stream), |event| {
+                assert_eq!(event.stream_version().map(|version| version.get()), Some(seen.len() as u64));
+                seen.push(event.payload()[0]);
+                ControlFlow::<()>::Continue(())
+            });
+            assert!(seen == [0] || seen == [0, 1, 2], "{seen:?}");
+        });
+        store.append_now(append(1..3)).expect("nothing is expected");
+        reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn loom_of_two_appends_that_expect_one_version_one_wins() {
+    explore(|| {
+        let store = Arc::new(MemoryStore::new());
+        let attempt = |store: &MemoryStore, number| {
+            let stream = StreamId::new("a").expect("valid");
+            store.append_now(Append::stream(stream, ExpectedVersion::NoStream, [event(number)])).is_ok()
+        };
+        let own = Arc::clone(&store);
+        let other = thread::spawn(move || attempt(&own, 1));
+        let won = attempt(&store, 2);
+        assert!(won != other.join().expect("no panic"));
+        assert_eq!(store.head_now().map(|head| head.get()), Some(1));
+    });
+}

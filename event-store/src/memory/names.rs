@@ -1,0 +1,81 @@
+//! The store's names and tag sets: everything that events refer to by number.
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+use std::hash::BuildHasher as _;
+
+use super::interner::{Interner, InternerWriter};
+use crate::name::{EventType, StreamId, Tag, Tags};
+use crate::sync::HashSeed;
+
+/// Streams, types, tags and sets of tags, numbered. Readers use it without a lock.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) streams: Interner<StreamId>,
+    pub(crate) types: Interner<EventType>,
+    pub(crate) tags: Interner<Tag>,
+    tag_sets: boxcar::Vec<TagSet>,
+}
+
+/// A set of tags that some event carries.
+#[derive(Debug)]
+pub(crate) struct TagSet {
+    pub(crate) tags: Tags,
+    /// The numbers of the tags.
+    pub(crate) numbers: SmallVec<[u32; 4]>,
+}
+
+/// The right to add names, and the writer's way from a set of tags to its number.
+#[derive(Debug)]
+pub(crate) struct NamesWriter {
+    pub(crate) streams: InternerWriter,
+    pub(crate) types: InternerWriter,
+    tags: InternerWriter,
+    tag_sets: HashTable<u32>,
+    hasher: HashSeed,
+    /// The set used last: neighbours tend to share one.
+    last: (Tags, Option<u32>),
+}
+
+impl Names {
+    /// No names, and the right to add some.
+    pub(crate) fn new() -> (Self, NamesWriter) {
+        let (streams, streams_writer) = Interner::new();
+        let (types, types_writer) = Interner::new();
+        let (tags, tags_writer) = Interner::new();
+        let writer = NamesWriter {
+            streams: streams_writer,
+            types: types_writer,
+            tags: tags_writer,
+            tag_sets: HashTable::new(),
+            hasher: HashSeed::default(),
+            last: (Tags::default(), None),
+        };
+        (Self { streams, types, tags, tag_sets: boxcar::Vec::new() }, writer)
+    }
+
+    /// The tag set with `number`, which was given out.
+    pub(crate) fn tag_set(&self, number: u32) -> &TagSet {
+        &self.tag_sets[number as usize]
+    }
+
+    /// The number of `tags`, given now if they have none.
+    pub(crate) fn intern_tags(&self, tags: &Tags, writer: &mut NamesWriter) -> u32 {
+        if let (last, Some(number)) = &writer.last
+            && last == tags
+        {
+            return *number;
+        }
+        let numbers: SmallVec<[u32; 4]> = tags.iter().map(|tag| self.tags.intern(tag, &mut writer.tags)).collect();
+        let hash = writer.hasher.hash_one(&*numbers);
+        let known = writer.tag_sets.find(hash, |&known| self.tag_set(known).numbers == numbers).copied();
+        let number = known.unwrap_or_else(|| {
+            let number = self.tag_sets.push(TagSet { tags: tags.clone(), numbers }) as u32;
+            let NamesWriter { tag_sets, hasher, .. } = writer;
+            tag_sets.insert_unique(hash, number, |&known| hasher.hash_one(&*self.tag_set(known).numbers));
+            number
+        });
+        writer.last = (tags.clone(), Some(number));
+        number
+    }
+}

@@ -1,0 +1,255 @@
+//! Judges and writes appends, one at a time.
+
+use std::collections::{HashMap, HashSet};
+
+use smallvec::SmallVec;
+
+use super::ids::{IdIndex, Overlap};
+use super::log::{LogWriter, View};
+use super::matcher::Matcher;
+use super::names::{Names, NamesWriter};
+use super::reading::index_of;
+use crate::append::{Append, AppendCondition, Appended, Target};
+use crate::batch::{Batch, Header, NO_STREAM};
+use crate::error::{AppendError, Clause};
+use crate::event::{Position, StreamVersion, Timestamp};
+use crate::name::StreamId;
+
+/// An append of at least this many events, or of this many bytes, becomes a block of its own instead of being copied. Below, a
+/// block of its own would cost more than the copy.
+const ADOPT_EVENTS: usize = 64;
+const ADOPT_BYTES: usize = 32 << 10;
+
+/// What only the writer needs, behind the store's lock.
+#[derive(Debug)]
+pub(super) struct Writer {
+    log: LogWriter,
+    names: NamesWriter,
+    ids: IdIndex,
+}
+
+/// The number of each target's stream, where it has one already.
+type Numbers = SmallVec<[Option<u32>; 1]>;
+
+impl Writer {
+    pub(super) fn new(log: LogWriter, names: NamesWriter) -> Self {
+        Self { log, names, ids: IdIndex::new() }
+    }
+
+    /// Writes all of `append` or nothing. What is left of `append` is of no more use.
+    pub(super) fn append(&mut self, names: &Names, append: &mut Append) -> Result<Appended, AppendError> {
+        // The verdict on ids goes before this one. It is reached by inserting them, which only an append that is otherwise
+        // welcome should do.
+        let find = |target: &Target| names.streams.find_as_writer(target.stream.as_str(), &self.names.streams);
+        let numbers: Numbers = map_each(&append.targets, find);
+        if let Some(refusal) = self.refusal(names, append, &numbers) {
+            return self.taken_id(append).map_or(Err(refusal), |overlap| self.repetition(names, append, overlap));
+        }
+        if append.is_empty() {
+            let versions = append.targets.iter().zip(numbers);
+            let versions = versions.filter_map(|(target, number)| {
+                Some((target.stream.clone(), last_version(event_count(names, number))?))
+            });
+            return Ok(Appended { positions: None, versions: versions.collect(), deduplicated: false });
+        }
+        let (first, count) = (self.log.len(), append.len());
+        if count >= (u32::MAX - first) as usize {
+            return Err(AppendError::Unavailable("the store holds as many events as it can number".to_owned()));
+        }
+        let log = self.log.log().view();
+        let ids = append.batch.headers.iter().map(|header| &header.id);
+        match self.ids.insert_all(ids, count, first, |event| recorded(log, event).id) {
+            Ok(()) => Ok(self.write(names, append, &numbers)),
+            Err(overlap) => self.repetition(names, append, overlap),
+        }
+    }
+
+    /// The first reason against `append` beside its ids: expected versions, boundary, existence.
+    fn refusal(&self, names: &Names, append: &Append, numbers: &[Option<u32>]) -> Option<AppendError> {
+        let view = self.log.log().view();
+        wrong_version(names, &append.targets, numbers)
+            .or_else(|| failed_condition(names, view, append.condition.as_deref()?))
+    }
+
+    /// The first id of `append` that is taken, by a recorded event or by an earlier one of its own.
+    fn taken_id(&self, append: &Append) -> Option<Overlap> {
+        let log = self.log.log().view();
+        let mut own = HashSet::new();
+        append.batch.headers.iter().enumerate().find_map(|(new, header)| {
+            let known = self.ids.find(&header.id, |event| recorded(log, event).id);
+            let twice = || append.batch.headers[..new].iter().position(|earlier| earlier.id == header.id);
+            let taken_by = match known {
+                Some(event) => Some(event),
+                None if append.len() > 1 && !own.insert(header.id) => twice().map(|at| self.log.len() + at as u32),
+                None => None,
+            };
+            taken_by.map(|taken_by| Overlap { new, taken_by })
+        })
+    }
+
+    /// The verdict on an append whose id is taken: what is recorded if it is the same append, a refusal otherwise.
+    fn repetition(&self, names: &Names, append: &Append, overlap: Overlap) -> Result<Appended, AppendError> {
+        let view = self.log.log().view();
+        let refusal = || AppendError::DuplicateEventId {
+            id: append.batch.headers[overlap.new].event_id(),
+            position: Position::after_events(overlap.taken_by),
+        };
+        let (first, count) = (overlap.taken_by, append.len() as u32);
+        let is_recorded = overlap.new == 0 && u64::from(first) + u64::from(count) <= u64::from(view.len());
+        if !is_recorded || !(0..count).all(|index| is_same(names, append, index as usize, view, first + index)) {
+            return Err(refusal());
+        }
+        let mut versions: SmallVec<[(StreamId, StreamVersion); 1]> = SmallVec::new();
+        let headers = &append.batch.headers;
+        let in_stream = |header: &Header, stream: &StreamId| {
+            header.stream != NO_STREAM && append.targets[header.stream as usize].stream == *stream
+        };
+        for target in append.targets.iter().filter(|target| target.count > 0) {
+            let last = headers.iter().rposition(|header| in_stream(header, &target.stream));
+            let version = last.map_or(0, |last| recorded(view, first + last as u32).version);
+            versions.push((target.stream.clone(), StreamVersion::new(u64::from(version))));
+        }
+        let positions = Some((Position::after_events(first), Position::after_events(first + count - 1)));
+        Ok(Appended { positions, versions, deduplicated: true })
+    }
+
+    /// Writes `append`, whose ids are taken for it, and publishes it.
+    fn write(&mut self, names: &Names, append: &mut Append, numbers: &[Option<u32>]) -> Appended {
+        let first = self.log.len();
+        let Batch { headers, data, types, tag_sets, is_timeless, .. } = &mut append.batch;
+        let types = map_each(types, |name| names.types.intern(name, &mut self.names.types));
+        let tag_sets = map_each(tag_sets, |tags| names.intern_tags(tags, &mut self.names));
+        // A stream gets its number with its first event. The second target of a new stream finds it here, too.
+        let mut numbers = numbers.iter();
+        let streams = map_each(&append.targets, |target| match numbers.next() {
+            Some(Some(number)) => *number,
+            _ if target.count == 0 => NO_STREAM,
+            _ => names.streams.intern(&target.stream, &mut self.names.streams),
+        });
+        let now = is_timeless.then(Timestamp::now);
+
+        // Neighbours of one stream, type and tag set are numbered together.
+        let mut start = 0;
+        for group in
+            headers.chunk_by_mut(|a, b| (a.stream, a.event_type, a.tag_set) == (b.stream, b.event_type, b.tag_set))
+        {
+            let (event, count) = (first + start, group.len() as u32);
+            let event_type = types[group[0].event_type as usize];
+            let tag_set = tag_sets[group[0].tag_set as usize];
+            let (stream, version) = match group[0].stream {
+                NO_STREAM => (NO_STREAM, 0),
+                target => {
+                    let stream = streams[target as usize];
+                    let postings = &names.streams.entry(stream).postings;
+                    let version = postings.written();
+                    postings.push(event, count);
+                    (stream, version)
+                }
+            };
+            names.types.entry(event_type).postings.push(event, count);
+            for &tag in &names.tag_set(tag_set).numbers {
+                names.tags.entry(tag).postings.push(event, count);
+            }
+            for (header, version) in group.iter_mut().zip(version..) {
+                (header.stream, header.version) = (stream, version);
+                (header.event_type, header.tag_set) = (event_type, tag_set);
+                if header.is_timeless() {
+                    header.set_time(now.unwrap_or(Timestamp::from_micros(0)));
+                }
+            }
+            start += count;
+        }
+
+        if headers.len() >= ADOPT_EVENTS || data.len() >= ADOPT_BYTES {
+            self.log.adopt(std::mem::take(headers).into_vec(), std::mem::take(data));
+        } else {
+            self.log.copy(headers, data);
+        }
+        self.log.publish();
+        let last = self.log.len() - 1;
+        let version_in = |stream| last_version(names.streams.entry(stream).postings.written());
+        let written = |(target, stream): (Target, u32)| Some((target.stream, version_in(stream)?));
+        let versions = match (append.targets.len(), append.targets.pop()) {
+            (1, Some(target)) if target.count > 0 => written((target, streams[0])).into_iter().collect(),
+            (_, last) => {
+                let targets = append.targets.drain(..).chain(last).zip(streams);
+                targets.filter(|(target, _)| target.count > 0).filter_map(written).collect()
+            }
+        };
+        Appended {
+            positions: Some((Position::after_events(first), Position::after_events(last))),
+            versions,
+            deduplicated: false,
+        }
+    }
+}
+
+/// What `f` makes of each entry. Most lists have one, which needs no loop.
+fn map_each<T, R>(list: &[T], mut f: impl FnMut(&T) -> R) -> SmallVec<[R; 1]> {
+    match list {
+        [one] => SmallVec::from_buf([f(one)]),
+        many => many.iter().map(f).collect(),
+    }
+}
+
+/// The header of recorded event `event`.
+fn recorded(view: View<'_>, event: u32) -> &Header {
+    view.run(event, &mut 0).event(event).header()
+}
+
+/// How many events a stream has.
+fn event_count(names: &Names, number: Option<u32>) -> u32 {
+    number.map_or(0, |number| names.streams.entry(number).postings.written())
+}
+
+fn last_version(count: u32) -> Option<StreamVersion> {
+    count.checked_sub(1).map(|last| StreamVersion::new(u64::from(last)))
+}
+
+fn wrong_version(names: &Names, targets: &[Target], numbers: &[Option<u32>]) -> Option<AppendError> {
+    let refusal = |target: &Target, actual: Option<StreamVersion>| {
+        (!target.expected.accepts(actual)).then(|| AppendError::WrongExpectedVersion {
+            stream: target.stream.clone(),
+            expected: target.expected,
+            actual,
+        })
+    };
+    if let ([target], [number]) = (targets, numbers) {
+        return refusal(target, last_version(event_count(names, *number)));
+    }
+    // What earlier targets of this append add to a stream counts for later ones.
+    let mut added: HashMap<&StreamId, u32> = HashMap::new();
+    targets.iter().zip(numbers).find_map(|(target, number)| {
+        let earlier = added.entry(&target.stream).or_default();
+        let actual = last_version(event_count(names, *number) + *earlier);
+        *earlier += target.count;
+        refusal(target, actual)
+    })
+}
+
+fn failed_condition(names: &Names, view: View<'_>, condition: &AppendCondition) -> Option<AppendError> {
+    let first_match = |query, from| Matcher::new(query, names, view).next(from);
+    let failed = |clause| move |event| AppendError::ConditionFailed { clause, position: Position::after_events(event) };
+    let boundary = condition
+        .boundary
+        .as_ref()
+        .and_then(|(query, after)| first_match(query, after.map_or(0, |after| index_of(after).saturating_add(1))));
+    let existence = || condition.existence.as_ref().and_then(|query| first_match(query, 0));
+    boundary.map(failed(Clause::Boundary)).or_else(|| existence().map(failed(Clause::Existence)))
+}
+
+/// Whether event `index` of `append` is the recorded event `event`.
+fn is_same(names: &Names, append: &Append, index: usize, view: View<'_>, event: u32) -> bool {
+    let entry = view.run(event, &mut 0).event(event);
+    let (new, old) = (&append.batch.headers[index], entry.header());
+    let stream = || match (new.stream, old.stream) {
+        (NO_STREAM, NO_STREAM) => true,
+        (NO_STREAM, _) | (_, NO_STREAM) => false,
+        (new, old) => append.targets[new as usize].stream == names.streams.entry(old).name,
+    };
+    new.has_content_of(old)
+        && stream()
+        && append.batch.types[new.event_type as usize] == names.types.entry(old.event_type).name
+        && append.batch.tag_sets[new.tag_set as usize] == names.tag_set(old.tag_set).tags
+        && append.batch.data_of(index) == entry.data()
+}

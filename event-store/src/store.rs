@@ -1,0 +1,121 @@
+//! The store as a trait, and its object-safe twin.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_core::Stream;
+
+use crate::append::{Append, Appended};
+use crate::error::{AppendError, ReadError};
+use crate::event::{Position, StreamVersion};
+use crate::name::StreamId;
+use crate::read::Read;
+use crate::recorded::RecordedEvent;
+
+/// An event store.
+///
+/// # Verdicts
+/// An append is judged in this order, and the first reason counts: its size; its event ids (all known, in the same order with the
+/// same content: the recorded result, [`Appended::deduplicated`]; otherwise any that is taken: [`AppendError::DuplicateEventId`]);
+/// the expected versions in the order given; the condition's boundary; its existence guard. An append without events is judged
+/// alike and writes nothing.
+///
+/// # Order
+/// Positions are dense from 1 in the order of commits; versions are dense from 0 in each stream. A reader sees a prefix of the
+/// order, and of an append all events or none.
+///
+/// # Cancellation
+/// Every future may be dropped at any await point. An append that was not polled has not happened; one that was polled may have.
+pub trait EventStore: Send + Sync + 'static {
+    /// Writes all of `append` or nothing.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was written, except possibly for [`AppendError::Unknown`].
+    fn append(&self, append: Append) -> impl Future<Output = Result<Appended, AppendError>> + Send;
+
+    /// The events of `read`, as of the moment when the stream is first polled.
+    fn read(&self, read: Read) -> impl Stream<Item = Result<RecordedEvent, ReadError>> + Send;
+
+    /// The last position; `None` for an empty store.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn head(&self) -> impl Future<Output = Result<Option<Position>, ReadError>> + Send;
+
+    /// The version of the last event of a stream; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn stream_version(
+        &self,
+        stream: &StreamId,
+    ) -> impl Future<Output = Result<Option<StreamVersion>, ReadError>> + Send;
+}
+
+/// A boxed future.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// A boxed stream.
+pub type BoxStream<'a, T> = Pin<Box<dyn Stream<Item = T> + Send + 'a>>;
+
+/// [`EventStore`] behind a pointer: every store implements it, and `Arc<dyn DynEventStore>` is a store again. Costs one
+/// allocation a call.
+///
+/// ```
+/// use std::sync::Arc;
+/// use event_store::{DynEventStore, MemoryStore};
+///
+/// let store: Arc<dyn DynEventStore> = Arc::new(MemoryStore::new());
+/// ```
+pub trait DynEventStore: Send + Sync + 'static {
+    /// [`EventStore::append`].
+    fn dyn_append(&self, append: Append) -> BoxFuture<'_, Result<Appended, AppendError>>;
+    /// [`EventStore::read`].
+    fn dyn_read(&self, read: Read) -> BoxStream<'_, Result<RecordedEvent, ReadError>>;
+    /// [`EventStore::head`].
+    fn dyn_head(&self) -> BoxFuture<'_, Result<Option<Position>, ReadError>>;
+    /// [`EventStore::stream_version`].
+    fn dyn_stream_version<'a>(
+        &'a self,
+        stream: &'a StreamId,
+    ) -> BoxFuture<'a, Result<Option<StreamVersion>, ReadError>>;
+}
+
+impl<S: EventStore> DynEventStore for S {
+    fn dyn_append(&self, append: Append) -> BoxFuture<'_, Result<Appended, AppendError>> {
+        Box::pin(self.append(append))
+    }
+
+    fn dyn_read(&self, read: Read) -> BoxStream<'_, Result<RecordedEvent, ReadError>> {
+        Box::pin(self.read(read))
+    }
+
+    fn dyn_head(&self) -> BoxFuture<'_, Result<Option<Position>, ReadError>> {
+        Box::pin(self.head())
+    }
+
+    fn dyn_stream_version<'a>(
+        &'a self,
+        stream: &'a StreamId,
+    ) -> BoxFuture<'a, Result<Option<StreamVersion>, ReadError>> {
+        Box::pin(self.stream_version(stream))
+    }
+}
+
+impl EventStore for Arc<dyn DynEventStore> {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        (**self).dyn_append(append).await
+    }
+
+    fn read(&self, read: Read) -> impl Stream<Item = Result<RecordedEvent, ReadError>> + Send {
+        (**self).dyn_read(read)
+    }
+
+    async fn head(&self) -> Result<Option<Position>, ReadError> {
+        (**self).dyn_head().await
+    }
+
+    async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
+        (**self).dyn_stream_version(stream).await
+    }
+}

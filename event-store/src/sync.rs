@@ -1,0 +1,44 @@
+//! The one place that decides whose atomics and locks the crate uses: the standard library's, or loom's under the crate's own
+//! `--cfg event_store_loom` (loom's global cfg would reach dependencies that do not build under it).
+
+#[cfg(not(event_store_loom))]
+pub(crate) use std::sync::{
+    Mutex,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+#[cfg(not(event_store_loom))]
+pub(crate) use arc_swap::ArcSwap;
+
+/// Hash seeds: random, but for models, which must run alike every time.
+#[cfg(not(event_store_loom))]
+pub(crate) use foldhash::quality::RandomState as HashSeed;
+
+#[cfg(event_store_loom)]
+pub(crate) use foldhash::quality::FixedState as HashSeed;
+
+/// In place of arc-swap, whose own synchronisation loom cannot follow.
+#[cfg(event_store_loom)]
+#[derive(Debug)]
+pub(crate) struct ArcSwap<T>(Mutex<std::sync::Arc<T>>);
+
+#[cfg(event_store_loom)]
+impl<T> ArcSwap<T> {
+    pub(crate) fn new(value: std::sync::Arc<T>) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    pub(crate) fn load(&self) -> std::sync::Arc<T> {
+        std::sync::Arc::clone(&self.0.lock().expect("a model does not panic under this lock"))
+    }
+
+    pub(crate) fn store(&self, value: std::sync::Arc<T>) {
+        *self.0.lock().expect("a model does not panic under this lock") = value;
+    }
+}
+
+#[cfg(event_store_loom)]
+pub(crate) use loom::sync::{
+    Mutex,
+    atomic::{AtomicU32, AtomicU64, Ordering},
+};
