@@ -365,10 +365,11 @@ fn is_of_batches(figure: &Measurement) -> bool {
     figure.source.starts_with("criterion")
 }
 
-/// Single operations say more than groups, groups more than batches, and a row of its own more than a side of a pair.
+/// Single operations say more than groups, groups more than batches and rounds, and a row of its own more than a side of a pair.
 fn rank(figure: &Measurement) -> u8 {
     match figure.source.as_str() {
         "group" => 1,
+        "round" => 2,
         "pair" => 3,
         _ if is_of_batches(figure) => 2,
         _ => 0,

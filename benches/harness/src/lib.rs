@@ -20,6 +20,8 @@
 //! | to know | use | recorded as |
 //! |---|---|---|
 //! | percentiles of one operation | [`Bench::ops`] | `latency.*` |
+//! | mean time of short operations | [`Bench::rounds`] | `latency.mean` |
+//! | the same, timed by another process | [`Bench::rounds_measured`] | `latency.mean` |
 //! | time beside a floor | [`Bench::against`] | `latency.mean`, ratio |
 //! | allocations an operation | [`CountingAlloc`], [`alloc_scope`], [`Bench::allocations`] | `allocs.*` |
 //! | memory an item, peak | [`Bench::memory_per_item`], [`Bench::memory_at`] | `memory.*` |
@@ -47,6 +49,8 @@ mod pair;
 #[cfg(feature = "flamegraph")]
 mod profiler;
 pub mod record;
+#[cfg(feature = "bench")]
+mod rounds;
 #[cfg(feature = "bench")]
 mod scaling;
 pub mod stats;

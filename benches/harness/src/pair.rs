@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::counting_alloc::is_counting;
 use crate::metric::Metric;
 use crate::record::{Figure, Paired, Replication, Source};
+use crate::rounds::per_op;
 use crate::stats;
 use crate::suite::{Bench, BenchError, Measured};
 
@@ -64,11 +65,4 @@ impl Bench {
         self.push(Measured { bench: Some(of.to_owned()), ..Measured::new(Source::Pair, vec![mean(&their_times)], n) });
         Ok(rounds)
     }
-}
-
-fn per_op((time, operations): (Duration, u64)) -> Result<f64, BenchError> {
-    if operations == 0 || time.is_zero() {
-        return Err(BenchError::Invalid(format!("a round of {operations} operations in {time:?} is no measurement")));
-    }
-    Ok(time.as_secs_f64() * 1e9 / operations as f64)
 }

@@ -164,6 +164,8 @@ pub enum Source {
     Op,
     /// Groups of operations too short to time alone.
     Group,
+    /// Rounds of operations, each round timed.
+    Round,
     /// Alternating rounds of two benchmarks.
     Pair,
     /// The counting allocator.
@@ -181,12 +183,13 @@ pub enum Source {
 }
 
 impl Source {
-    /// The name in files: `op`, `group`, `pair`, `alloc`, `mem`, `scaling`, `load`, `callgrind`, `proof`.
+    /// The name in files: `op`, `group`, `round`, `pair`, `alloc`, `mem`, `scaling`, `load`, `callgrind`, `proof`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Op => "op",
             Self::Group => "group",
+            Self::Round => "round",
             Self::Pair => "pair",
             Self::Alloc => "alloc",
             Self::Mem => "mem",

@@ -407,4 +407,14 @@ mod tests {
         let error = bench.finish().unwrap_err();
         assert_eq!(error.to_string(), "proof failed: expected 3, observed 4");
     }
+
+    #[test]
+    fn too_few_or_impossible_rounds_of_another_process_are_refused() {
+        let mut bench = Bench::new("x", &parse(&[]).expect("no options"));
+        for times in [&[][..], &[5.0, 6.0], &[5.0, 6.0, 0.0], &[5.0, 6.0, f64::NAN]] {
+            assert!(matches!(bench.rounds_measured(times), Err(BenchError::Invalid(_))), "{times:?}");
+        }
+        bench.rounds_measured(&[5.0, 6.0, 7.0]).expect("three rounds");
+        assert_eq!((bench.results[0].figures[0].value, bench.results[0].n.samples), (6.0, 3));
+    }
 }
