@@ -88,6 +88,32 @@ impl Append {
         self.batch.headers.is_empty()
     }
 
+    /// The streams in their order, what is expected of each, and how many events it gets: for back ends.
+    pub fn expectations(&self) -> impl ExactSizeIterator<Item = (&StreamId, ExpectedVersion, usize)> {
+        self.targets.iter().map(|target| (&target.stream, target.expected, target.count as usize))
+    }
+
+    /// The events in their order, each with the place of its stream in [`Append::expectations`], `None` for an event without one:
+    /// for back ends. Copies the content.
+    ///
+    /// An append of more than 4 GiB has no events here; [`Append::bytes`] says so.
+    pub fn new_events(&self) -> impl ExactSizeIterator<Item = (Option<usize>, NewEvent)> {
+        let place = |stream| (stream != NO_STREAM).then_some(stream as usize);
+        (0..self.len()).map(move |index| (place(self.batch.headers[index].stream), self.batch.event(index)))
+    }
+
+    /// What the append is conditional on: for back ends.
+    #[must_use]
+    pub fn append_condition(&self) -> Option<&AppendCondition> {
+        self.condition.as_deref()
+    }
+
+    /// Bytes of all events: payload, metadata, 16 for each correlation or causation id.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.batch.bytes
+    }
+
     fn empty() -> Self {
         Self { batch: Batch::default(), targets: SmallVec::new(), condition: None }
     }
@@ -171,6 +197,20 @@ impl AppendCondition {
     }
 }
 
+impl AppendCondition {
+    /// The boundary: its query, and the position behind which it holds.
+    #[must_use]
+    pub fn boundary(&self) -> Option<(&Query, Option<Position>)> {
+        self.boundary.as_ref().map(|(query, after)| (query, *after))
+    }
+
+    /// What may not exist at all.
+    #[must_use]
+    pub fn existence(&self) -> Option<&Query> {
+        self.existence.as_ref()
+    }
+}
+
 /// What an append wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -183,6 +223,16 @@ pub struct Appended {
 }
 
 impl Appended {
+    /// The answer to an append: for back ends. `versions` are those of [`Appended::versions`].
+    #[must_use]
+    pub fn new(
+        positions: Option<(Position, Position)>,
+        versions: impl IntoIterator<Item = (StreamId, StreamVersion)>,
+        deduplicated: bool,
+    ) -> Self {
+        Self { positions, versions: versions.into_iter().collect(), deduplicated }
+    }
+
     /// For each stream of the append, in its order, the version of its last event: what the next append expects as
     /// [`ExpectedVersion::Exact`]. A stream without events is left out.
     #[must_use]

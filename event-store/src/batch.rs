@@ -1,5 +1,6 @@
 //! The encoded form of an append: what the caller builds is, for a large append, what the store keeps.
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -186,6 +187,23 @@ impl Batch {
             self.data.shrink_to_fit();
         }
         (self.headers.len() - before) as u32
+    }
+
+    /// The event at `index`, as it was pushed.
+    pub(crate) fn event(&self, index: usize) -> NewEvent {
+        let (header, data) = (&self.headers[index], self.data_of(index));
+        let (payload, rest) = data.split_at(header.payload_len());
+        let (correlation_id, causation_id) = header.ids(data);
+        let event_type = self.types[header.event_type as usize].clone();
+        NewEvent {
+            schema_version: header.schema_version,
+            tags: self.tag_sets[header.tag_set as usize].clone(),
+            metadata: Bytes::copy_from_slice(&rest[..header.metadata_len()]),
+            time: (!header.is_timeless()).then(|| header.time()),
+            correlation_id,
+            causation_id,
+            ..NewEvent::with_given_id(header.event_id(), event_type, Bytes::copy_from_slice(payload))
+        }
     }
 
     /// The data of the event at `index`.

@@ -16,7 +16,10 @@ mod read;
 mod recorded;
 mod snapshot;
 mod store;
+mod subscription;
 mod sync;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use append::{Append, AppendCondition, Appended, ExpectedVersion};
 pub use error::{AppendError, Clause, ReadError};
@@ -24,7 +27,10 @@ pub use event::{EventId, NewEvent, Position, StreamVersion, Timestamp};
 pub use memory::{EventRef, MemoryOptions, MemoryStore, OptionsError};
 pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
 pub use query::{Query, QueryError, QueryItem, QueryItems};
-pub use read::Read;
+pub use read::{Read, Source};
 pub use recorded::RecordedEvent;
 pub use snapshot::{Snapshot, SnapshotError, SnapshotPolicy, SnapshotStore};
 pub use store::{BoxFuture, BoxStream, DynEventStore, EventStore};
+pub use subscription::{
+    AcknowledgeError, Acknowledger, Delivery, Feed, More, Page, Start, Subscribe, SubscribeError, Subscription,
+};

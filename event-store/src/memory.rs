@@ -1,6 +1,7 @@
 //! The in-memory store.
 
 mod event_ref;
+mod feed;
 mod ids;
 mod interner;
 mod log;
@@ -10,6 +11,8 @@ mod models;
 mod names;
 mod postings;
 mod reading;
+#[cfg(all(test, event_store_shuttle, feature = "testkit"))]
+mod schedules;
 mod writer;
 
 use std::collections::HashMap;
@@ -20,6 +23,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use futures_core::Stream;
 
 pub use self::event_ref::EventRef;
+use self::feed::{MemoryFeed, wake};
 use self::log::Log;
 use self::names::Names;
 use self::reading::{MemoryRead, Owned, most_events, walk};
@@ -32,6 +36,7 @@ use crate::read::Read;
 use crate::recorded::RecordedEvent;
 use crate::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use crate::store::EventStore;
+use crate::subscription::{Subscribe, Subscription};
 use crate::sync::Mutex;
 
 /// An event store in memory: for tests, for caches, for processes whose state may go with them.
@@ -57,11 +62,30 @@ use crate::sync::Mutex;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct MemoryStore {
+    shared: Arc<Shared>,
+    options: MemoryOptions,
+    snapshots: RwLock<HashMap<StreamId, Snapshot>>,
+}
+
+/// What the store and its subscriptions have in common.
+struct Shared {
     log: Arc<Log>,
     names: Names,
     writer: Mutex<Writer>,
-    options: MemoryOptions,
-    snapshots: RwLock<HashMap<StreamId, Snapshot>>,
+}
+
+impl Shared {
+    fn head(&self) -> Option<Position> {
+        Position::new(u64::from(self.log.view().len()))
+    }
+}
+
+impl Drop for MemoryStore {
+    /// Ends the subscriptions: each delivers what there is, and then no more.
+    fn drop(&mut self) {
+        let sleepers = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).sleepers.close();
+        wake(sleepers);
+    }
 }
 
 /// Bounds of a [`MemoryStore`].
@@ -144,13 +168,8 @@ impl MemoryStore {
     fn of(options: MemoryOptions) -> Self {
         let (log, log_writer) = Log::new();
         let (names, names_writer) = Names::new();
-        Self {
-            log,
-            names,
-            writer: Mutex::new(Writer::new(log_writer, names_writer)),
-            options,
-            snapshots: RwLock::default(),
-        }
+        let shared = Shared { log, names, writer: Mutex::new(Writer::new(log_writer, names_writer)) };
+        Self { shared: Arc::new(shared), options, snapshots: RwLock::default() }
     }
 
     /// Writes all of `append` or nothing; the order of verdicts is that of [`EventStore`].
@@ -168,10 +187,14 @@ impl MemoryStore {
         if let Some((size, limit)) = sizes.into_iter().find(|(size, limit)| size > limit) {
             return Err(AppendError::TooLarge { size, limit });
         }
-        let mut writer = self.writer.lock().map_err(|_| AppendError::Poisoned)?;
-        let appended = writer.append(&self.names, &mut append);
+        let mut writer = self.shared.writer.lock().map_err(|_| AppendError::Poisoned)?;
+        let appended = writer.append(&self.shared.names, &mut append);
+        let woken = (!writer.sleepers.is_empty() && appended.is_ok()).then(|| writer.sleepers.take());
         // Other writers need not wait while the remains of this append are freed.
         drop(writer);
+        if let Some(woken) = woken {
+            wake(woken);
+        }
         appended
     }
 
@@ -180,8 +203,8 @@ impl MemoryStore {
     /// The events are those committed when the scan began. No lock is held: `visit` may do as it likes, appending included.
     /// Cost: no allocation for a stream, for all events, or for a query of one item with two tags.
     pub fn scan<R>(&self, read: &Read, mut visit: impl FnMut(EventRef<'_>) -> ControlFlow<R>) -> Option<R> {
-        walk(&self.names, self.log.view(), read, |run, event| {
-            visit(EventRef::new(&self.names, run.event(event), event))
+        walk(&self.shared.names, self.shared.log.view(), read, |run, event| {
+            visit(EventRef::new(&self.shared.names, run.event(event), event))
         })
     }
 
@@ -189,10 +212,10 @@ impl MemoryStore {
     /// content lies in, 4 MiB or one large append.
     #[must_use]
     pub fn read_now(&self, read: &Read) -> Vec<RecordedEvent> {
-        let mut owned = Owned::new(&self.names);
-        let view = self.log.view();
-        let mut events = Vec::with_capacity(most_events(&self.names, view, read));
-        walk(&self.names, view, read, |run, event| {
+        let mut owned = Owned::new(&self.shared.names);
+        let view = self.shared.log.view();
+        let mut events = Vec::with_capacity(most_events(&self.shared.names, view, read));
+        walk(&self.shared.names, view, read, |run, event| {
             events.push(owned.event(run, event));
             ControlFlow::<()>::Continue(())
         });
@@ -202,14 +225,14 @@ impl MemoryStore {
     /// The last position; `None` for an empty store. One atomic load.
     #[must_use]
     pub fn head_now(&self) -> Option<Position> {
-        Position::new(u64::from(self.log.view().len()))
+        self.shared.head()
     }
 
     /// The version of the last event of `stream`; `None` if it has none. One hash look-up.
     #[must_use]
     pub fn stream_version_now(&self, stream: &StreamId) -> Option<StreamVersion> {
-        let view = self.log.view();
-        let count = self.names.streams.postings(stream.as_str())?.view(view.len()).len();
+        let view = self.shared.log.view();
+        let count = self.shared.names.streams.postings(stream.as_str())?.view(view.len()).len();
         count.checked_sub(1).map(|last| StreamVersion::new(u64::from(last)))
     }
 
@@ -241,6 +264,11 @@ impl EventStore for MemoryStore {
 
     fn read(&self, read: Read) -> impl Stream<Item = Result<RecordedEvent, ReadError>> + Send {
         MemoryRead::new(self, read)
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        let subscribe = subscribe.with_tail_at(self.head_now());
+        Subscription::new(subscribe, MemoryFeed::new(Arc::clone(&self.shared)))
     }
 
     async fn head(&self) -> Result<Option<Position>, ReadError> {

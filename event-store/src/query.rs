@@ -54,6 +54,15 @@ impl Query {
         if items.is_empty() { Err(QueryError::NoItems) } else { Ok(Self::Items(QueryItems(items))) }
     }
 
+    /// Whether an event of `event_type` with `tags` matches.
+    #[must_use]
+    pub fn matches(&self, event_type: &EventType, tags: &Tags) -> bool {
+        match self {
+            Self::All => true,
+            Self::Items(items) => items.as_slice().iter().any(|item| item.matches(event_type, tags)),
+        }
+    }
+
     /// Events that match `item`.
     #[must_use]
     pub fn item(item: QueryItem) -> Self {

@@ -23,10 +23,23 @@ pub struct Read {
     pub(crate) limit: u64,
 }
 
+/// What a read reads, and from where (inclusive): for back ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
-    Stream { id: StreamId, from: Option<StreamVersion> },
-    Store { query: Query, from: Option<Position> },
+pub enum Source {
+    /// A stream, by version.
+    Stream {
+        /// Which.
+        id: StreamId,
+        /// From this version on; from the beginning, or backwards from the end, without one.
+        from: Option<StreamVersion>,
+    },
+    /// The events of a query, by position.
+    Store {
+        /// Which events.
+        query: Query,
+        /// From this position on; from the beginning, or backwards from the end, without one.
+        from: Option<Position>,
+    },
 }
 
 impl Read {
@@ -76,6 +89,24 @@ impl Read {
     #[must_use]
     pub fn limit(self, count: u64) -> Self {
         Self { limit: count, ..self }
+    }
+
+    /// What it reads.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Whether the last event comes first.
+    #[must_use]
+    pub fn is_backwards(&self) -> bool {
+        self.backwards
+    }
+
+    /// How many events it reads at most; `u64::MAX` unless limited.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        self.limit
     }
 
     fn of(source: Source) -> Self {

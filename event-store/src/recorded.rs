@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::batch::Header;
-use crate::event::{EventId, Position, StreamVersion, Timestamp};
+use crate::batch::{Batch, Header, NO_STREAM};
+use crate::event::{EventId, NewEvent, Position, StreamVersion, Timestamp};
 use crate::name::{EventType, StreamId, Tags};
 
 /// A recorded event that its reader owns: two reference counts on what the store holds, 104 bytes.
@@ -28,6 +28,31 @@ pub(crate) struct Subject {
 }
 
 impl RecordedEvent {
+    /// `event` as it is recorded at `position`, in `stream` if it belongs to one: for back ends. Copies the content. `time` is that of
+    /// the append and counts where the event has none of its own.
+    ///
+    /// # Panics
+    /// If the event has 4 GiB or more, or its stream 2³² events or more.
+    #[must_use]
+    pub fn of_event(
+        position: Position,
+        stream: Option<(StreamId, StreamVersion)>,
+        time: Timestamp,
+        event: &NewEvent,
+    ) -> Self {
+        let mut batch = Batch::default();
+        batch.push(event, NO_STREAM);
+        let mut header = *batch.headers.first().expect("an event is below 4 GiB");
+        if header.is_timeless() {
+            header.set_time(time);
+        }
+        let (stream, version) = stream.unzip();
+        header.version =
+            version.map_or(0, |version| u32::try_from(version.get()).expect("a stream is below 2^32 events"));
+        let subject = Subject { stream, event_type: event.event_type.clone(), tags: event.tags.clone() };
+        Self::new(position, header, Arc::new(subject), batch.data.into())
+    }
+
     /// `data` are those of `header`, and nothing else.
     pub(crate) fn new(position: Position, header: Header, subject: Arc<Subject>, data: Bytes) -> Self {
         Self { position, header, subject, data }

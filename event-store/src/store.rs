@@ -12,6 +12,7 @@ use crate::event::{Position, StreamVersion};
 use crate::name::StreamId;
 use crate::read::Read;
 use crate::recorded::RecordedEvent;
+use crate::subscription::{Subscribe, Subscription};
 
 /// An event store.
 ///
@@ -36,6 +37,9 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// The events of `read`, as of the moment when the stream is first polled.
     fn read(&self, read: Read) -> impl Stream<Item = Result<RecordedEvent, ReadError>> + Send;
+
+    /// The events of `subscribe` from its cursor on, for ever.
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription;
 
     /// The last position; `None` for an empty store.
     ///
@@ -72,6 +76,8 @@ pub trait DynEventStore: Send + Sync + 'static {
     fn dyn_append(&self, append: Append) -> BoxFuture<'_, Result<Appended, AppendError>>;
     /// [`EventStore::read`].
     fn dyn_read(&self, read: Read) -> BoxStream<'_, Result<RecordedEvent, ReadError>>;
+    /// [`EventStore::subscribe`].
+    fn dyn_subscribe(&self, subscribe: Subscribe) -> Subscription;
     /// [`EventStore::head`].
     fn dyn_head(&self) -> BoxFuture<'_, Result<Option<Position>, ReadError>>;
     /// [`EventStore::stream_version`].
@@ -88,6 +94,10 @@ impl<S: EventStore> DynEventStore for S {
 
     fn dyn_read(&self, read: Read) -> BoxStream<'_, Result<RecordedEvent, ReadError>> {
         Box::pin(self.read(read))
+    }
+
+    fn dyn_subscribe(&self, subscribe: Subscribe) -> Subscription {
+        self.subscribe(subscribe)
     }
 
     fn dyn_head(&self) -> BoxFuture<'_, Result<Option<Position>, ReadError>> {
@@ -109,6 +119,10 @@ impl EventStore for Arc<dyn DynEventStore> {
 
     fn read(&self, read: Read) -> impl Stream<Item = Result<RecordedEvent, ReadError>> + Send {
         (**self).dyn_read(read)
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        (**self).dyn_subscribe(subscribe)
     }
 
     async fn head(&self) -> Result<Option<Position>, ReadError> {

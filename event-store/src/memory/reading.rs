@@ -232,13 +232,13 @@ impl<'a> MemoryRead<'a> {
     }
 
     fn next_page(&mut self) {
-        let view = *self.view.get_or_insert_with(|| self.store.log.view());
+        let view = *self.view.get_or_insert_with(|| self.store.shared.log.view());
         let Some(rest) = self.rest.take() else { return };
         let limit = rest.limit.min(PAGE);
         let mut events = Vec::with_capacity(limit as usize);
-        let mut owned = Owned::new(&self.store.names);
+        let mut owned = Owned::new(&self.store.shared.names);
         let page = Read { limit, ..rest };
-        walk(&self.store.names, view, &page, |run, event| {
+        walk(&self.store.shared.names, view, &page, |run, event| {
             events.push(owned.event(run, event));
             ControlFlow::<()>::Continue(())
         });

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use smallvec::SmallVec;
 
+use super::feed::Sleepers;
 use super::ids::{IdIndex, Overlap};
 use super::log::{LogWriter, View};
 use super::matcher::Matcher;
@@ -26,6 +27,8 @@ pub(super) struct Writer {
     log: LogWriter,
     names: NamesWriter,
     ids: IdIndex,
+    /// Subscriptions to wake by an append.
+    pub(super) sleepers: Sleepers,
 }
 
 /// The number of each target's stream, where it has one already.
@@ -33,7 +36,7 @@ type Numbers = SmallVec<[Option<u32>; 1]>;
 
 impl Writer {
     pub(super) fn new(log: LogWriter, names: NamesWriter) -> Self {
-        Self { log, names, ids: IdIndex::new() }
+        Self { log, names, ids: IdIndex::new(), sleepers: Sleepers::default() }
     }
 
     /// Writes all of `append` or nothing. What is left of `append` is of no more use.
