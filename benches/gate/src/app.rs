@@ -1,6 +1,7 @@
 //! The commands: parse, collect, judge, render.
 
 mod inspect;
+mod peers;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub use self::inspect::{doctor, explain, list, seeds};
+pub use self::peers::{Peers, peers};
 use crate::evaluate::{Selection, evaluate};
 use crate::manifest::RunManifest;
 use crate::measurement::Measurements;

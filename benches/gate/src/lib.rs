@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod contest;
 pub mod doctor;
 pub mod evaluate;
 pub mod manifest;

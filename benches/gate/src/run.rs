@@ -259,7 +259,7 @@ fn failure(status: ExitStatus, log: &Path) -> String {
     format!("failed ({status}); the end of {}:\n  {tail}", log.display())
 }
 
-fn lock(out: &Path) -> Result<File, RunError> {
+pub(crate) fn lock(out: &Path) -> Result<File, RunError> {
     let path = out.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|source| RunError::Io { path: path.clone(), source })?;
@@ -299,7 +299,7 @@ fn build(workspace: &Path) -> Result<Vec<(String, PathBuf, PathBuf)>, RunError> 
 }
 
 /// Asks a bench binary for its benchmarks, by the protocol of libtest that criterion and the harness follow.
-fn list(name: &str, binary: &Path, package: &Path) -> Result<Vec<String>, RunError> {
+pub(crate) fn list(name: &str, binary: &Path, package: &Path) -> Result<Vec<String>, RunError> {
     let refused = |reason: String| RunError::List { binary: name.to_owned(), reason };
     let output = Command::new(binary)
         .args(["--bench", "--list"])

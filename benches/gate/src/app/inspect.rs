@@ -11,7 +11,7 @@ use crate::seeds::coverage;
 use crate::thresholds::{BenchLimits, ConfigError, Thresholds, did_you_mean};
 use crate::verdict::ExitStatus;
 
-fn refuse(errors: &[ConfigError]) -> io::Result<ExitStatus> {
+pub(super) fn refuse(errors: &[ConfigError]) -> io::Result<ExitStatus> {
     for error in errors {
         writeln!(io::stderr(), "error: {error}")?;
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use gate::app::{self, Check, Project};
+use gate::app::{self, Check, Peers, Project};
 use gate::report::{FORMATS, Format};
 use gate::verdict::ExitStatus;
 
@@ -37,6 +37,22 @@ enum Command {
     },
     /// What this machine can and cannot measure
     Doctor(Files),
+    /// A component beside its rivals, in fresh processes that take turns; builds the workspace benches/peers
+    Peers {
+        /// The component, a folder of benches/peers
+        name: String,
+        /// Only works whose name holds this text
+        #[arg(long, value_name = "TEXT")]
+        work: Option<String>,
+        /// Write the comparisons as JSON rows
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Exit with 3 where a rival is absent
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        files: Files,
+    },
     /// Which benchmarks of the replaced systems are answered
     Seeds(Files),
 }
@@ -105,6 +121,9 @@ fn run(line: CommandLine) -> io::Result<ExitStatus> {
         Command::List(files) => app::list(&files.project()?, &mut out),
         Command::Explain { id, files } => app::explain(&files.project()?, &id, &mut out),
         Command::Doctor(files) => app::doctor(&files.project()?, &mut out),
+        Command::Peers { name, work, json, strict, files } => {
+            app::peers(&files.project()?, &Peers { component: name, work, json, strict }, &mut out)
+        }
         Command::Seeds(files) => app::seeds(&files.project()?, &mut out),
     }?;
     out.flush()?;

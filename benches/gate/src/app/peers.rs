@@ -1,0 +1,171 @@
+//! `peers`: our component beside its rivals.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use harness::metric::{Dimension, Metric};
+use harness::record::{Replication, replace_file};
+use serde_json::{Value, json};
+
+use super::Project;
+use crate::contest::{Comparison, Contest};
+use crate::evaluate::{Selection, evaluate};
+use crate::measurement::{Measurements, PairedRatio};
+use crate::outcome::{GateReport, Row};
+use crate::quantity::Figure;
+use crate::thresholds::{Thresholds, UnknownBench};
+use crate::verdict::{ExitStatus, Verdict};
+
+/// How to compare.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// The component, a folder of `benches/peers`.
+    pub component: String,
+    /// Only works whose name holds this text.
+    pub work: Option<String>,
+    /// Where to write the comparisons as JSON.
+    pub json: Option<PathBuf>,
+    /// Whether an absent rival fails.
+    pub strict: bool,
+}
+
+/// Measures a component against its rivals, prints the ratios, and judges the limits that name them.
+///
+/// # Errors
+/// What writing to `out` says.
+pub fn peers(project: &Project, peers: &Peers, out: &mut dyn Write) -> io::Result<ExitStatus> {
+    let thresholds = match project.limits() {
+        Ok((thresholds, _)) => limits_against(&peers.component, thresholds),
+        Err(errors) => return super::inspect::refuse(&errors),
+    };
+    let workspace = project.root.join("benches").join("peers");
+    let run = Contest::prepare(&workspace, &peers.component, &project.out).and_then(|contest| {
+        let selects = |work: &str| peers.work.as_deref().is_none_or(|part| work.contains(part));
+        contest.run(selects, |comparison| {
+            let report = judge(&thresholds, &peers.component, std::slice::from_ref(comparison), peers.strict);
+            row_of(&report, &peers.component, comparison).is_some_and(|row| row.verdict == Verdict::Inconclusive)
+        })
+    });
+    let comparisons = match run {
+        Ok(comparisons) => comparisons,
+        Err(error) => {
+            writeln!(io::stderr(), "error: {error}")?;
+            return Ok(ExitStatus::Error);
+        }
+    };
+    if comparisons.is_empty() {
+        writeln!(io::stderr(), "error: no work of {} is selected", peers.component)?;
+        return Ok(ExitStatus::Missing);
+    }
+    let report = judge(&thresholds, &peers.component, &comparisons, peers.strict);
+    print(&report, &peers.component, &comparisons, out)?;
+    if let Some(file) = &peers.json
+        && let Err(error) = write_json(file, &report, &peers.component, &comparisons)
+    {
+        writeln!(io::stderr(), "error: {}: {error}", file.display())?;
+        return Ok(ExitStatus::Error);
+    }
+    let absent = peers.strict && comparisons.iter().any(|comparison| comparison.outcome.is_err());
+    let status = report.exit_status(false);
+    Ok(if absent { status.worse(ExitStatus::Missing) } else { status })
+}
+
+/// The limits that name rivals of `component`, and nothing else.
+fn limits_against(component: &str, mut thresholds: Thresholds) -> Thresholds {
+    let prefix = format!("peers/{component}/");
+    for bench in &mut thresholds.benches {
+        bench.limits.clear();
+        bench.versus.retain(|versus| versus.of.starts_with(&prefix));
+    }
+    thresholds.benches.retain(|bench| !bench.versus.is_empty());
+    thresholds.settings.unknown_bench = UnknownBench::Ignore;
+    thresholds
+}
+
+fn judge(thresholds: &Thresholds, component: &str, comparisons: &[Comparison], strict: bool) -> GateReport {
+    let mut thresholds = thresholds.clone();
+    let is_compared = |of: &str| comparisons.iter().any(|comparison| id(component, comparison) == of);
+    for bench in &mut thresholds.benches {
+        bench.versus.retain(|versus| is_compared(&versus.of));
+    }
+    thresholds.settings.missing_fails = strict;
+    let paired = comparisons.iter().filter_map(|comparison| {
+        let found = comparison.outcome.as_ref().ok()?;
+        Some(PairedRatio {
+            bench: format!("{component}/{}", comparison.work),
+            of: id(component, comparison),
+            metric: Metric::LatencyMean,
+            ratio: found.ratio,
+            ci: found.interval,
+            n: Replication { builds: 1, processes: 2 * found.pairs, samples: found.pairs },
+        })
+    });
+    let measurements = Measurements { paired: paired.collect(), ..Measurements::default() };
+    let mut report = evaluate(&thresholds, &measurements, &Selection::everything(thresholds.profile("peers")));
+    for comparison in comparisons {
+        if let (Err(reason), Some(place)) = (&comparison.outcome, place_of(&report, component, comparison)) {
+            report.rows[place].reason.clone_from(reason);
+        }
+    }
+    report
+}
+
+fn id(component: &str, comparison: &Comparison) -> String {
+    format!("peers/{component}/{}/{}", comparison.work, comparison.peer)
+}
+
+fn place_of(report: &GateReport, component: &str, comparison: &Comparison) -> Option<usize> {
+    let suffix = format!(" {}", id(component, comparison));
+    report.rows.iter().position(|row| row.limit.ends_with(&suffix))
+}
+
+fn row_of<'r>(report: &'r GateReport, component: &str, comparison: &Comparison) -> Option<&'r Row> {
+    place_of(report, component, comparison).map(|place| &report.rows[place])
+}
+
+fn print(report: &GateReport, component: &str, comparisons: &[Comparison], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{:<22} {:<14} {:>9} {:>9}  {:<26} {:<13} limit",
+        "work", "peer", "ours", "theirs", "ratio (above 1: ours)", "verdict"
+    )?;
+    for comparison in comparisons {
+        let row = row_of(report, component, comparison);
+        let limit = row.map_or("none", |row| row.limit.split(" peers/").next().unwrap_or_default());
+        let Comparison { work, peer, outcome } = comparison;
+        match outcome {
+            Ok(found) => {
+                let time = |nanoseconds| Figure(nanoseconds, Dimension::Time).to_string();
+                let ratio = format!("{:.2} [{:.2}, {:.2}]", found.ratio, found.interval.lo, found.interval.hi);
+                let (ours, theirs) = (time(found.ours), time(found.theirs));
+                let verdict = row.map_or("", |row| row.verdict.word());
+                writeln!(out, "{work:<22} {peer:<14} {ours:>9} {theirs:>9}  {ratio:<26} {verdict:<13} {limit}")?;
+            }
+            Err(reason) => writeln!(out, "{work:<22} {peer:<14} MISSING: {reason}")?,
+        }
+    }
+    let counts = report.counts();
+    let words = counts.iter().filter(|(_, count)| **count > 0).map(|(verdict, count)| format!("{count} {verdict}"));
+    writeln!(out, "\n{} (limits against rivals in {})", words.collect::<Vec<_>>().join(", "), report.thresholds)
+}
+
+fn write_json(file: &Path, report: &GateReport, component: &str, comparisons: &[Comparison]) -> io::Result<()> {
+    let rows: Vec<Value> = comparisons
+        .iter()
+        .map(|comparison| {
+            let found = comparison.outcome.as_ref().ok();
+            json!({
+                "work": comparison.work,
+                "peer": comparison.peer,
+                "ours": found.map(|found| found.ours),
+                "theirs": found.map(|found| found.theirs),
+                "unit": "ns",
+                "ratio": found.map(|found| found.ratio),
+                "interval": found.map(|found| [found.interval.lo, found.interval.hi]),
+                "missing": comparison.outcome.as_ref().err(),
+                "verdict": row_of(report, component, comparison).map(|row| row.verdict.word()),
+            })
+        })
+        .collect();
+    replace_file(file, format!("{:#}\n", Value::Array(rows)).as_bytes())
+}
