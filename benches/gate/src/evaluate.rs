@@ -166,6 +166,7 @@ impl Evaluation<'_> {
         }
         let row = Row {
             estimate: Some(estimate),
+            bound: Some(limit.bound),
             verdict,
             headroom,
             source: combined.source.clone(),
@@ -208,6 +209,7 @@ impl Evaluation<'_> {
         let (verdict, headroom) = judge(ratio.estimate, bound, Metric::Ratio, self.thresholds.settings.warn_band);
         let row = Row {
             estimate: Some(ratio.estimate),
+            bound: Some(bound),
             verdict,
             headroom,
             source: ratio.source,

@@ -108,4 +108,38 @@ pub struct Summary {
     pub rounds: u64,
     /// Further percentiles `(0.99, value)` where single operations were timed.
     pub percentiles: Vec<(f64, f64)>,
+    /// How many were how long, for a picture.
+    pub distribution: Vec<Bin>,
+}
+
+/// A stretch of a distribution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bin {
+    /// From this value on.
+    pub from: f64,
+    /// Up to this one.
+    pub to: f64,
+    /// How many.
+    pub count: u64,
+}
+
+/// Bins of a distribution, of equal width on a logarithmic axis.
+const BINS: usize = 40;
+
+impl Bin {
+    /// The distribution of values from `min` to `max`, of which `count(from, to)` lie from `from` up to, and without, `to`.
+    pub(crate) fn of(min: f64, max: f64, count: impl Fn(f64, f64) -> u64) -> Vec<Self> {
+        let (lo, hi) = (min.max(0.1), max.max(0.1) * 1.001);
+        if ![lo, hi].iter().all(|edge| edge.is_finite()) {
+            return Vec::new();
+        }
+        let edge = |index: usize| lo * (hi / lo).powf(index as f64 / BINS as f64);
+        let bin = |index: usize| {
+            let (from, to) = (edge(index), edge(index + 1));
+            let below = if index == 0 { 0.0 } else { from };
+            let above = if index + 1 == BINS { f64::INFINITY } else { to };
+            Self { from, to, count: count(below, above) }
+        };
+        (0..BINS).map(bin).collect()
+    }
 }

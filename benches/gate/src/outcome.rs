@@ -6,7 +6,7 @@ use harness::environment::Environment;
 use harness::metric::{Dimension, Metric};
 
 use crate::measurement::Summary;
-use crate::quantity::Figure;
+use crate::quantity::{Bound, Figure};
 use crate::thresholds::{Class, ConfigError, Place};
 use crate::verdict::{Estimate, ExitStatus, Verdict};
 
@@ -23,6 +23,8 @@ pub struct Row {
     pub limit: String,
     /// The figure, with its interval, in the canonical unit or as a ratio.
     pub estimate: Option<Estimate>,
+    /// What the figure must meet; `None` for a row without a limit.
+    pub bound: Option<Bound>,
     /// Whether `estimate` is a ratio to another benchmark.
     pub is_ratio: bool,
     /// The verdict.
@@ -54,6 +56,7 @@ impl Row {
             class: None,
             limit: String::new(),
             estimate: None,
+            bound: None,
             is_ratio: false,
             verdict,
             reason,

@@ -1,6 +1,7 @@
 //! Reports: one model, one file a format.
 
 mod csv;
+mod html;
 mod json;
 mod junit;
 mod markdown;
@@ -40,10 +41,11 @@ impl Format {
 }
 
 /// Every format.
-pub static FORMATS: [Format; 5] = [
+pub static FORMATS: [Format; 6] = [
     Format { name: "term", file: None, render: |report| term::render(report, Style::Plain) },
     Format { name: "json", file: Some("report.json"), render: json::render },
     Format { name: "csv", file: Some("report.csv"), render: csv::render },
+    Format { name: "html", file: Some("report.html"), render: html::render },
     Format { name: "md", file: Some("report.md"), render: markdown::render },
     Format { name: "junit", file: Some("junit.xml"), render: junit::render },
 ];

@@ -255,7 +255,10 @@ fn every_format_carries_every_row_and_survives_odd_names() {
         (5, 1, 2)
     );
     assert!(junit.contains("a|b&lt;c&gt;&amp;"), "{junit}");
-    assert_eq!(FORMATS.len(), 5);
+    let html = Format::named("html").expect("known").render(&report);
+    assert_eq!(html.matches("<tr class=").count(), 5);
+    assert!(html.contains("a|b&lt;c&gt;&amp;"));
+    assert_eq!(FORMATS.len(), 6);
 }
 
 #[test]

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use crate::outcome::{GateReport, Row};
 use crate::verdict::Verdict;
 
+/// A step summary of GitHub takes 1 MiB and shows nothing of a longer one. What stands behind the table fits the rest.
+const MOST_BYTES: usize = 1_000_000;
+
 pub(super) fn render(report: &GateReport) -> String {
     let mut text = String::from("# Gate\n\n");
     let counts = report.counts();
@@ -15,7 +18,12 @@ pub(super) fn render(report: &GateReport) -> String {
         .collect();
     let _ =
         writeln!(text, "{}. Profile `{}`, limits from `{}`.\n", words.join(", "), report.profile, report.thresholds);
-    for line in report.relaxed.iter().chain(&report.warnings) {
+    for (shown, line) in report.relaxed.iter().chain(&report.warnings).enumerate() {
+        if text.len() > MOST_BYTES / 2 {
+            let left = report.relaxed.len() + report.warnings.len() - shown;
+            let _ = writeln!(text, "> Cut here: {left} more warnings are in report.json and report.html.\n");
+            break;
+        }
         let _ = writeln!(text, "> {}\n", escaped(line));
     }
     if report.nothing_selected {
@@ -23,8 +31,17 @@ pub(super) fn render(report: &GateReport) -> String {
     }
     text.push_str("| verdict | benchmark | metric | value | interval | limit | headroom | reason |\n");
     text.push_str("|---|---|---|--:|---|--:|--:|---|\n");
-    for row in report.rows.iter().filter(|row| row.verdict != Verdict::NotSelected) {
+    // Worst first, so a cut leaves out what is met.
+    let rows: Vec<&Row> = report.rows.iter().filter(|row| row.verdict != Verdict::NotSelected).collect();
+    for (shown, row) in rows.iter().enumerate() {
+        let before = text.len();
         push_row(&mut text, row);
+        if text.len() > MOST_BYTES {
+            text.truncate(before);
+            let _ =
+                writeln!(text, "\n> Cut here: {} more rows are in report.json and report.html.", rows.len() - shown);
+            break;
+        }
     }
     if let Some(env) = &report.env {
         let _ = writeln!(

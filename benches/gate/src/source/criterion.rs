@@ -13,7 +13,7 @@ use harness::stats;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::measurement::{Measurement, Measurements, Problem, ProblemKind, Summary};
+use crate::measurement::{Bin, Measurement, Measurements, Problem, ProblemKind, Summary};
 
 /// The label of every figure from here.
 pub const LABEL: &str = "criterion (of batch means)";
@@ -263,5 +263,8 @@ fn summary(bench: &str, mut means: Vec<f64>) -> Summary {
         ops: 1e9 / mean,
         rounds: means.len() as u64,
         percentiles: Vec::new(),
+        distribution: Bin::of(means[0], means[means.len() - 1], |from, to| {
+            means.iter().filter(|&&mean| from <= mean && mean < to).count() as u64
+        }),
     }
 }

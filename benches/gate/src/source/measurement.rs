@@ -7,7 +7,7 @@ use harness::metric::Metric;
 use harness::record::{Figure, Record, Source};
 use harness::stats::CONFIDENCE;
 
-use crate::measurement::{Measurement, Measurements, PairedRatio, Problem, ProblemKind, Summary};
+use crate::measurement::{Bin, Measurement, Measurements, PairedRatio, Problem, ProblemKind, Summary};
 
 /// Reads every record in `folder` itself that belongs to `run`; returns the benchmarks whose criterion results are proved.
 pub fn collect(folder: &Path, run: &str, found: &mut Measurements) -> Vec<String> {
@@ -142,5 +142,9 @@ fn summary(record: &Record) -> Option<Summary> {
         ops: 1e9 / mean,
         rounds: histogram.len(),
         percentiles: [0.5, 0.9, 0.95, 0.99, 0.999].map(|q| (q, at(q))).to_vec(),
+        distribution: Bin::of(histogram.min() as f64, histogram.max() as f64, |from, to| {
+            let (from, to) = (from.ceil() as u64, to.ceil() as u64);
+            if from < to { histogram.count_between(from, to - 1) } else { 0 }
+        }),
     })
 }

@@ -1,0 +1,229 @@
+//! `report.html`: one file for people, without a reference to any other: what holds, what slips, and by how much.
+//!
+//! Every benchmark is a section that can be read without scripts; the script only hides what the filter leaves out.
+
+mod plot;
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use harness::environment::Environment;
+
+use crate::measurement::Summary;
+use crate::outcome::{GateReport, Row};
+use crate::thresholds::Class;
+use crate::verdict::Verdict;
+
+const STYLE: &str = include_str!("html/style.css");
+const SCRIPT: &str = include_str!("html/filter.js");
+
+pub(super) fn render(report: &GateReport) -> String {
+    let mut page = String::with_capacity(4_096 * (report.rows.len() + 8));
+    page.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
+    page.push_str("<meta name=\"color-scheme\" content=\"light dark\">\n<title>Gate</title>\n");
+    let _ = write!(page, "<style>\n{STYLE}</style>\n</head>\n<body>\n");
+    push_head(&mut page, report);
+    page.push_str("<main id=\"benchmarks\">\n");
+    for section in sections(report) {
+        section.push(&mut page);
+    }
+    page.push_str("</main>\n<p id=\"none\" hidden>No benchmark matches the filter.</p>\n");
+    push_warnings(&mut page, report);
+    if let Some(env) = &report.env {
+        push_environment(&mut page, report, env);
+    }
+    let _ = write!(page, "<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
+    page
+}
+
+/// Text as text, whatever a benchmark or an error is called.
+struct Text<'t>(&'t str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                _ => f.write_char(character)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The word that marks a verdict for the style sheet and the filter.
+fn mark(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Error => "error",
+        Verdict::Fail => "fail",
+        Verdict::Missing => "missing",
+        Verdict::Inconclusive => "inconclusive",
+        Verdict::Warn => "warn",
+        Verdict::Waived => "waived",
+        Verdict::Pass => "pass",
+        Verdict::NotSelected => "outside",
+    }
+}
+
+fn push_head(page: &mut String, report: &GateReport) {
+    let counts = report.counts();
+    let missed = counts[&Verdict::Error] + counts[&Verdict::Fail];
+    let untold = counts[&Verdict::Missing] + counts[&Verdict::Inconclusive];
+    let (state, sentence) = match (missed, untold, counts[&Verdict::Pass] + counts[&Verdict::Warn]) {
+        (0, 0, 0) => ("missing", "Nothing was judged.".to_owned()),
+        (0, 0, _) if counts[&Verdict::Warn] > 0 => {
+            ("warn", "Every limit is met, some with little headroom.".to_owned())
+        }
+        (0, 0, _) => ("pass", "Every limit is met.".to_owned()),
+        (0, untold, _) => ("missing", format!("No limit is missed; {untold} could not be told.")),
+        (1, ..) => ("fail", "One limit is missed.".to_owned()),
+        (missed, ..) => ("fail", format!("{missed} limits are missed.")),
+    };
+    let _ = write!(page, "<header class=\"{state}\">\n<h1>Gate</h1>\n<p class=\"lead\">{sentence}</p>\n");
+    let _ = write!(
+        page,
+        "<p>Profile <b>{}</b>, limits from <code>{}</code>",
+        Text(&report.profile),
+        Text(&report.thresholds)
+    );
+    if let Some(run) = &report.run {
+        let _ = write!(page, ", run <code>{}</code>", Text(run));
+    }
+    page.push_str(".</p>\n");
+    for relaxed in &report.relaxed {
+        let _ = writeln!(page, "<p class=\"relaxed\">{}</p>", Text(relaxed));
+    }
+    page.push_str("</header>\n<nav>\n<div class=\"chips\" role=\"group\" aria-label=\"Verdicts\">\n");
+    for (verdict, count) in counts.iter().filter(|(_, count)| **count > 0) {
+        let _ = writeln!(
+            page,
+            "<button type=\"button\" class=\"chip {0}\" data-verdict=\"{0}\" aria-pressed=\"false\"><b>{count}</b> {verdict}</button>",
+            mark(*verdict),
+        );
+    }
+    page.push_str(
+        "</div>\n<input id=\"filter\" type=\"search\" placeholder=\"Filter by name\" aria-label=\"Filter by name\">\n",
+    );
+    page.push_str("<span id=\"shown\" role=\"status\"></span>\n</nav>\n");
+}
+
+/// A benchmark with everything that is known of it.
+struct Section<'r> {
+    bench: &'r str,
+    rows: Vec<&'r Row>,
+    summaries: Vec<&'r Summary>,
+}
+
+/// The worst first, then by name; rows outside the profile say nothing and stand last.
+fn sections(report: &GateReport) -> Vec<Section<'_>> {
+    let mut benches: BTreeMap<&str, (Vec<&Row>, Vec<&Summary>)> = BTreeMap::new();
+    for row in &report.rows {
+        benches.entry(&row.bench).or_default().0.push(row);
+    }
+    for summary in &report.summaries {
+        benches.entry(&summary.bench).or_default().1.push(summary);
+    }
+    let mut sections: Vec<Section<'_>> =
+        benches.into_iter().map(|(bench, (rows, summaries))| Section { bench, rows, summaries }).collect();
+    sections.sort_by_key(|section| (section.verdict(), section.bench));
+    sections
+}
+
+impl Section<'_> {
+    /// The worst of the rows; without rows, none.
+    fn verdict(&self) -> Verdict {
+        self.rows.iter().map(|row| row.verdict).min().unwrap_or(Verdict::NotSelected)
+    }
+
+    fn push(&self, page: &mut String) {
+        let verdict = self.verdict();
+        let marks: Vec<&str> = self.rows.iter().map(|row| mark(row.verdict)).collect();
+        let _ = writeln!(
+            page,
+            "<section data-name=\"{0}\" data-verdicts=\"{1}\" class=\"{2}\">\n<h2><span class=\"badge\">{3}</span> {0}</h2>",
+            Text(self.bench),
+            marks.join(" "),
+            mark(verdict),
+            if self.rows.is_empty() { "NO LIMIT" } else { verdict.word() },
+        );
+        if !self.rows.is_empty() {
+            page.push_str(
+                "<div class=\"scroll\"><table>\n<thead><tr><th>limit of</th><th>metric</th><th>measured</th>",
+            );
+            page.push_str("<th>limit</th><th>of the limit</th><th>verdict</th></tr></thead>\n<tbody>\n");
+            self.rows.iter().for_each(|row| push_row(page, row));
+            page.push_str("</tbody></table></div>\n");
+        }
+        for row in self.rows.iter().filter(|row| !row.reason.is_empty() && row.verdict != Verdict::NotSelected) {
+            let _ = write!(page, "<p class=\"reason {}\">{}", mark(row.verdict), Text(&row.reason));
+            if !row.next.is_empty() {
+                let _ = write!(page, " <span class=\"next\">next: <code>{}</code></span>", Text(&row.next));
+            }
+            page.push_str("</p>\n");
+        }
+        if !self.summaries.is_empty() {
+            page.push_str("<div class=\"plots\">\n");
+            self.summaries.iter().for_each(|summary| plot::push_distribution(page, summary));
+            page.push_str("</div>\n");
+        }
+        page.push_str("</section>\n");
+    }
+}
+
+fn push_row(page: &mut String, row: &Row) {
+    let whose = match row.class {
+        Some(Class::Seed) => "the original",
+        Some(Class::Own) => "ours",
+        Some(Class::Versus) if row.limit.contains(" peers/") => "a rival",
+        Some(Class::Versus) => "a floor",
+        None => "",
+    };
+    let metric = row.metric.map_or("", |metric| metric.name());
+    let (value, interval) = (row.value_text(), row.interval_text());
+    let _ = write!(page, "<tr class=\"{}\"><td>{whose}</td><td>{metric}</td><td class=\"number\">", mark(row.verdict));
+    let _ = write!(page, "{}", Text(&value));
+    if !interval.is_empty() {
+        let _ = write!(page, " <small>{}</small>", Text(&interval));
+    }
+    let _ = write!(page, "</td><td class=\"number\">{}", Text(&row.limit));
+    if let Some(place) = row.place {
+        let _ = write!(page, " <small>line {}</small>", place.line);
+    }
+    page.push_str("</td><td>");
+    plot::push_headroom(page, row);
+    let _ = writeln!(page, "</td><td><b>{}</b></td></tr>", row.verdict);
+}
+
+fn push_warnings(page: &mut String, report: &GateReport) {
+    if report.warnings.is_empty() {
+        return;
+    }
+    page.push_str("<details class=\"warnings\"><summary>");
+    let _ = writeln!(page, "{} warnings</summary><ul>", report.warnings.len());
+    for warning in &report.warnings {
+        let _ = writeln!(page, "<li>{}</li>", Text(warning));
+    }
+    page.push_str("</ul></details>\n");
+}
+
+fn push_environment(page: &mut String, report: &GateReport, env: &Environment) {
+    page.push_str("<footer><h2>Environment</h2><dl>\n");
+    let cores = env.cores.to_string();
+    let entries = [
+        ("processor", env.cpu.as_str()),
+        ("processors", cores.as_str()),
+        ("kernel", env.kernel.as_str()),
+        ("compiler", env.rustc.as_str()),
+        ("build", env.profile.as_str()),
+        ("run", report.run.as_deref().unwrap_or("none")),
+    ];
+    for (name, value) in entries {
+        let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", Text(value));
+    }
+    page.push_str("</dl></footer>\n");
+}

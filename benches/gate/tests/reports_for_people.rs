@@ -1,0 +1,97 @@
+//! `report.html` and `report.md` as files: whole, closed, small, and safe whatever a benchmark is called.
+
+mod support;
+
+use gate::evaluate::{Selection, evaluate};
+use gate::measurement::Measurements;
+use gate::outcome::GateReport;
+use gate::report::Format;
+use gate::source::measurement::interpret;
+use gate::thresholds::Thresholds;
+use harness::metric::Metric;
+use harness::record::{Figure, Interval, Record};
+use std::path::Path;
+use support::{RUN, record};
+
+/// A histogram of 1,000 values from 100 to 1,099 as `OpBench` writes it.
+fn with_histogram(record: Record) -> Record {
+    use base64::Engine as _;
+    use hdrhistogram::serialization::{Serializer as _, V2Serializer};
+    let mut histogram = hdrhistogram::Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("bounds");
+    (100..1_100).for_each(|value| histogram.record(value).expect("inside"));
+    let mut bytes = Vec::new();
+    V2Serializer::new().serialize(&histogram, &mut bytes).expect("into memory");
+    Record { histogram: Some(base64::engine::general_purpose::STANDARD.encode(bytes)), ..record }
+}
+
+fn report_of(benches: &[String]) -> GateReport {
+    let mut limits = "version = 1\n".to_owned();
+    let mut measurements = Measurements::default();
+    for (number, bench) in benches.iter().enumerate() {
+        let limit = ["200ns", "105ns", "90ns"][number % 3];
+        limits += &format!(
+            "[bench.{bench:?}]\nseed = {{ latency.mean = \"< 1 ms\" }}\nown = {{ latency.mean = \"{limit}\", latency.p99 = \"1us\", allocs.count = 1 }}\n"
+        );
+        let mut one = record(bench, Metric::LatencyMean, 95.0, 100.0, 104.0);
+        one.metrics.push(Figure::sampled(Metric::LatencyP99, 500.0, Interval { lo: 490.0, hi: 520.0, level: 0.95 }));
+        one.metrics.push(Figure::exact(Metric::AllocsCount, 1.0));
+        interpret(&with_histogram(one), RUN, &mut measurements);
+    }
+    let thresholds = Thresholds::parse(&limits, Path::new("thresholds.toml"), "2026-01-01").expect("limits");
+    evaluate(&thresholds, &measurements, &Selection::everything(thresholds.profile("full")))
+}
+
+fn html(report: &GateReport) -> String {
+    Format::named("html").expect("a format").render(report)
+}
+
+#[test]
+fn two_hundred_benchmarks_with_four_limits_and_a_plot_each_stay_below_a_megabyte() {
+    let benches: Vec<String> = (0..200).map(|n| format!("some-component/a-group-of-cases/case-number-{n}")).collect();
+    let page = html(&report_of(&benches));
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    assert_eq!(page.matches("<section").count(), 200);
+    assert_eq!(page.matches("class=\"shape\"").count(), 200);
+    assert_eq!(page.matches("class=\"bar\"").count(), 800);
+}
+
+#[test]
+fn the_markdown_report_is_cut_below_a_mebibyte_and_says_so() {
+    let benches: Vec<String> = (0..6_000).map(|n| format!("some-component/{}/case-{n}", "group".repeat(8))).collect();
+    let mut report = report_of(&benches);
+    report.warnings = vec!["a warning of some length, over and over".repeat(20); 2_000];
+    let text = Format::named("md").expect("a format").render(&report);
+    assert!(text.len() < 1 << 20, "{} bytes", text.len());
+    assert!(text.contains("more rows are in report.json") && text.contains("more warnings are in report.json"));
+    assert!(text.contains("| FAIL |"), "the worst rows are there");
+    let whole = Format::named("md").expect("a format").render(&report_of(&benches[..3]));
+    assert!(!whole.contains("Cut here"));
+}
+
+#[test]
+fn nothing_is_fetched_from_anywhere() {
+    let page = html(&report_of(&["a/b/c".to_owned()]));
+    for reference in ["http:", "https:", "src=", "href=", "url(", "@import", "<link", "fetch(", "import("] {
+        assert!(!page.contains(reference), "{reference}");
+    }
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+}
+
+#[test]
+fn names_are_text_whatever_they_hold() {
+    let page = html(&report_of(&["a/<script>alert(1)</script>&\"'/c".to_owned()]));
+    assert!(!page.contains("<script>alert"), "a name became a script");
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;"));
+    let failed = html(&GateReport::of_failure("<b>broken</b>", "full"));
+    assert!(failed.contains("&lt;b&gt;broken&lt;/b&gt;") && failed.contains("1"), "{failed}");
+}
+
+#[test]
+fn each_verdict_is_counted_and_the_worst_benchmark_comes_first() {
+    let benches = ["c/met/1", "b/near/1", "a/missed/1"].map(str::to_owned);
+    let page = html(&report_of(&benches));
+    assert!(page.contains("One limit is missed."));
+    assert!(page.contains("<b>1</b> FAIL") && page.contains("<b>1</b> WARN"), "the chips");
+    let place = |name: &str| page.find(&format!("data-name=\"{name}\"")).expect("a section");
+    assert!(place("a/missed/1") < place("b/near/1") && place("b/near/1") < place("c/met/1"));
+}
