@@ -70,7 +70,7 @@ fn the_memory_store_has_no_anomalies_on_one_task_and_on_four_threads() {
 
 /// `cargo test --release -p event-store --features testkit --test histories -- --ignored --nocapture`, with `OPERATIONS` for more.
 #[test]
-#[ignore = "a long one, started by name"]
+#[ignore = "the long form of the test above, which runs by itself with 40,000"]
 fn a_million_operations_on_four_threads_have_no_anomalies() {
     let operations: u64 = std::env::var("OPERATIONS").map_or(1_000_000, |n| n.parse().expect("a number"));
     let (mut done, mut seed) = (0, 1_000);

@@ -50,7 +50,7 @@ impl Project {
         };
         let root = wanted.unwrap_or(here).to_owned();
         let (thresholds, out) = (thresholds.map(|file| here.join(file)), out.map(|folder| here.join(folder)));
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = target_folder(&root);
         Self {
             thresholds: thresholds.unwrap_or_else(|| root.join("thresholds.toml")),
             out: out.unwrap_or_else(|| target.join("gate")),
@@ -100,6 +100,11 @@ impl Project {
         let measurements = collect(&folder, &manifest);
         Some((manifest, measurements))
     }
+}
+
+/// Where cargo builds the workspace at `root`.
+fn target_folder(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 /// How to check.

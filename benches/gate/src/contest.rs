@@ -16,7 +16,7 @@ use harness::metric::Metric;
 use harness::record::{Interval, Record};
 use harness::stats;
 
-use crate::run::{RunError, list, lock};
+use crate::run::{RunError, list, lock, wait};
 
 /// The peer that rivals are compared with.
 const OURS: &str = "ours";
@@ -98,11 +98,11 @@ pub enum ContestError {
 }
 
 impl Contest {
-    /// Builds `component` and its rivals in the workspace `peers`; results go below `out`.
+    /// Builds `component` and its rivals in the workspace `peers`, into the folder `target`; results go below `out`.
     ///
     /// # Errors
     /// [`ContestError`]. A rival that does not build is no error: its comparisons say so.
-    pub fn prepare(peers: &Path, component: &str, out: &Path) -> Result<Self, ContestError> {
+    pub fn prepare(peers: &Path, component: &str, target: &Path, out: &Path) -> Result<Self, ContestError> {
         let workspace = |reason: String| ContestError::Workspace { folder: peers.to_owned(), reason };
         let metadata = MetadataCommand::new().manifest_path(peers.join("Cargo.toml")).no_deps().exec();
         let metadata = metadata.map_err(|error| workspace(error.to_string()))?;
@@ -123,14 +123,13 @@ impl Contest {
             fs::remove_dir_all(&folder).map_err(io)?;
         }
         fs::create_dir_all(&folder).map_err(io)?;
-        let target = out.with_file_name("peers");
         let mut contenders: Vec<Contender> = members
             .into_iter()
             .map(|package| {
                 let folder = package.manifest_path.parent().map_or_else(PathBuf::new, |p| p.as_std_path().to_owned());
                 let peer = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 eprintln!("building {peer}");
-                let binary = build(peers, &package.name, &target).and_then(|binary| {
+                let binary = build(peers, &package.name, target).and_then(|binary| {
                     let benches = list(&peer, &binary, &folder).map_err(|error| error.to_string())?;
                     let (prefix, suffix) = (format!("peers/{component}/"), format!("/{peer}"));
                     let works = benches.iter().filter_map(|id| id.strip_prefix(&prefix)?.strip_suffix(&suffix));
@@ -176,13 +175,14 @@ impl Contest {
                 eprintln!("{work}: {OURS} and {}", rival.peer);
                 let (mut own_times, mut their_times) = (Vec::new(), Vec::new());
                 let mut found = comparison(Err("not measured".to_owned()));
-                while own_times.len() < MOST_PAIRS {
-                    if let Err(reason) = self.block(work, binary, rival, theirs, &mut own_times, &mut their_times)? {
-                        found = comparison(Err(reason));
-                        break;
+                // Two looks and no more: going on until it tells would make it tell what is not there.
+                for pairs in [PAIRS, MOST_PAIRS] {
+                    let mut absence = Ok(());
+                    while absence.is_ok() && own_times.len() < pairs {
+                        absence = self.block(work, binary, rival, theirs, &mut own_times, &mut their_times)?;
                     }
-                    found = comparison(compare(&own_times, &their_times));
-                    if own_times.len() >= PAIRS && !is_undecided(&found) {
+                    found = comparison(absence.and_then(|()| compare(&own_times, &their_times)));
+                    if found.outcome.is_err() || !is_undecided(&found) {
                         break;
                     }
                 }
@@ -221,7 +221,10 @@ impl Contest {
         let id = format!("peers/{}/{work}/{}", self.component, contender.peer);
         let folder = self.folder.join(format!("{}.{turn}", id.replace('/', "+")));
         let run = format!("{}-{turn}", std::process::id());
-        let output = Command::new(binary)
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let log = folder.join("stderr.txt");
+        let stderr = fs::File::create(&log).map_err(|error| error.to_string())?;
+        let mut child = Command::new(binary)
             .args(["--bench", "--exact", &id])
             .current_dir(&contender.package)
             .env("CARGO_MANIFEST_DIR", &contender.package)
@@ -229,12 +232,16 @@ impl Contest {
             .env("GATE_RUN", &folder)
             .env("GATE_RUN_ID", &run)
             .stdin(Stdio::null())
-            .output()
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
             .map_err(|error| format!("does not start: {error}"))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
+        let status = wait(&mut child)?;
+        if !status.success() {
+            let said = fs::read(&log).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
             let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-            return Err(format!("failed ({}): {last}", output.status));
+            return Err(format!("failed ({status}): {last}"));
         }
         mean_latency(&folder, &id, &run)
     }

@@ -7,7 +7,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -195,19 +195,8 @@ impl Run {
             .stderr(stderr)
             .spawn()
             .map_err(|error| format!("does not start: {error}"))?;
-        let began = Instant::now();
-        loop {
-            match child.try_wait().map_err(|error| error.to_string())? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(failure(status, &log)),
-                None if began.elapsed() > TIME_LIMIT => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Err(format!("stopped after {} s", TIME_LIMIT.as_secs()));
-                }
-                None => thread::sleep(LOOK),
-            }
-        }
+        let status = wait(&mut child)?;
+        if status.success() { Ok(()) } else { Err(failure(status, &log)) }
     }
 
     /// Writes the manifest and makes this run the one in `out/latest`; returns that folder.
@@ -244,6 +233,22 @@ pub fn latest(out: &Path) -> PathBuf {
     let latest = out.join(LATEST);
     let previous = out.join(PREVIOUS);
     if !latest.exists() && previous.exists() { previous } else { latest }
+}
+
+/// Waits for a benchmark, and stops it where it takes too long.
+pub(crate) fn wait(child: &mut Child) -> Result<ExitStatus, String> {
+    let began = Instant::now();
+    loop {
+        match child.try_wait().map_err(|error| error.to_string())? {
+            Some(status) => return Ok(status),
+            None if began.elapsed() > TIME_LIMIT => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("stopped after {} s", TIME_LIMIT.as_secs()));
+            }
+            None => thread::sleep(LOOK),
+        }
+    }
 }
 
 fn first_line(reason: &str) -> String {

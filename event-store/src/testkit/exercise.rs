@@ -306,6 +306,7 @@ impl<S: EventStore + SnapshotStore> Actor<S> {
     async fn snapshot(&mut self) {
         let stream = stream(&mut self.choices);
         let known = self.versions.get(&stream).copied().flatten();
+        // What comes of it is in the history; the checker judges it, the client goes on.
         match known.filter(|_| self.choices.is_one_of(2)) {
             Some(version) => {
                 // Sometimes of a future that a restored log would not have.

@@ -7,7 +7,7 @@ use harness::metric::{Dimension, Metric};
 use harness::record::{Replication, replace_file};
 use serde_json::{Value, json};
 
-use super::Project;
+use super::{Project, target_folder};
 use crate::contest::{Comparison, Contest};
 use crate::evaluate::{Selection, evaluate};
 use crate::measurement::{Measurements, PairedRatio};
@@ -39,7 +39,8 @@ pub fn peers(project: &Project, peers: &Peers, out: &mut dyn Write) -> io::Resul
         Err(errors) => return super::inspect::refuse(&errors),
     };
     let workspace = project.root.join("benches").join("peers");
-    let run = Contest::prepare(&workspace, &peers.component, &project.out).and_then(|contest| {
+    let target = target_folder(&project.root).join("peers");
+    let run = Contest::prepare(&workspace, &peers.component, &target, &project.out).and_then(|contest| {
         let selects = |work: &str| peers.work.as_deref().is_none_or(|part| work.contains(part));
         contest.run(selects, |comparison| {
             let report = judge(&thresholds, &peers.component, std::slice::from_ref(comparison), peers.strict);
