@@ -1,5 +1,8 @@
 //! The commands: parse, collect, judge, render.
 
+mod baselines;
+mod first_limits;
+mod flamegraph;
 mod inspect;
 mod peers;
 
@@ -9,6 +12,11 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use harness::record::replace_file;
+
+pub use self::baselines::{Compare, compare, save};
+pub use self::first_limits::{init, schema};
+pub use self::flamegraph::{Profile, profile};
 pub use self::inspect::{doctor, explain, list, seeds};
 pub use self::peers::{Peers, peers};
 use crate::evaluate::{Selection, evaluate};
@@ -62,9 +70,11 @@ impl Project {
     fn limits(&self) -> Result<(Thresholds, Vec<SeedRow>), Vec<ConfigError>> {
         let name = self.thresholds.strip_prefix(&self.root).unwrap_or(&self.thresholds);
         let error = |place, message: String| vec![ConfigError { place, path: name.to_owned(), message }];
-        let text = fs::read_to_string(&self.thresholds).map_err(|e| error(Place::default(), e.to_string()))?;
-        let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
-        let thresholds = Thresholds::parse(&text, name, &today)?;
+        let text = fs::read_to_string(&self.thresholds).map_err(|e| {
+            let hint = if e.kind() == io::ErrorKind::NotFound { "; `cargo gate init` makes one" } else { "" };
+            error(Place::default(), format!("{e}{hint}"))
+        })?;
+        let thresholds = Thresholds::parse(&text, name, &today())?;
         let Some(seeds) = &thresholds.settings.seeds else { return Ok((thresholds, Vec::new())) };
         let file = self.thresholds.parent().unwrap_or(Path::new(".")).join(&seeds.file);
         let rows = fs::read_to_string(&file).map_err(|e| e.to_string());
@@ -93,6 +103,11 @@ impl Project {
         })
     }
 
+    /// What to say where there is no complete run.
+    fn no_run(&self) -> String {
+        format!("no complete run in {}: run `cargo gate` first", self.out.display())
+    }
+
     /// The last complete run and what it measured.
     fn last_run(&self) -> Option<(RunManifest, Measurements)> {
         let folder = latest(&self.out);
@@ -100,6 +115,11 @@ impl Project {
         let measurements = collect(&folder, &manifest);
         Some((manifest, measurements))
     }
+}
+
+/// The day, for waivers and rationales.
+fn today() -> String {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
 }
 
 /// Where cargo builds the workspace at `root`.
@@ -127,7 +147,7 @@ pub struct Check {
 /// # Errors
 /// What writing to `out` says.
 pub fn check(project: &Project, check: &Check, out: &mut dyn Write) -> io::Result<ExitStatus> {
-    let (report, status) = match judged(project, check) {
+    let (report, status) = match judged(project, check, false) {
         Ok(report) => {
             let status = report.exit_status(check.deny_warnings);
             (report, status)
@@ -153,6 +173,39 @@ pub fn check(project: &Project, check: &Check, out: &mut dyn Write) -> io::Resul
     }
 }
 
+/// Renders the last complete run in the profile and within the filter that it had. Nothing is judged anew: it exits with 0 whatever
+/// the verdicts are, and results of other sources are shown with a note. With `file` the report goes there, otherwise to `out`.
+///
+/// # Errors
+/// What writing to `out` says.
+pub fn report(
+    project: &Project,
+    format: &'static Format,
+    file: Option<&Path>,
+    out: &mut dyn Write,
+) -> io::Result<ExitStatus> {
+    let Some((manifest, _)) = project.last_run() else {
+        return baselines::missing(&project.no_run());
+    };
+    let check = Check { profile: manifest.profile.clone(), filter: None, no_run: true, deny_warnings: false, format };
+    let stale = project.staleness(&manifest);
+    let mut report = match judged(project, &check, true) {
+        Ok(report) => report,
+        Err(Stop::Config(errors)) => return inspect::refuse(&errors),
+        Err(Stop::Tool(message)) => return baselines::fail(&message),
+        Err(Stop::NoRun(message)) => return baselines::missing(&message),
+    };
+    report.relaxed.extend(stale);
+    let Some(file) = file else {
+        print(&report, format, out)?;
+        return Ok(ExitStatus::Ok);
+    };
+    match replace_file(file, format.render(&report).as_bytes()) {
+        Ok(()) => Ok(ExitStatus::Ok),
+        Err(error) => baselines::fail(&format!("{}: {error}", file.display())),
+    }
+}
+
 fn print(report: &GateReport, format: &Format, out: &mut dyn Write) -> io::Result<()> {
     if format.name == "term" {
         let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -169,7 +222,8 @@ enum Stop {
     NoRun(String),
 }
 
-fn judged(project: &Project, check: &Check) -> Result<GateReport, Stop> {
+/// `judge_stale` looks at results of other sources as if they counted.
+fn judged(project: &Project, check: &Check, judge_stale: bool) -> Result<GateReport, Stop> {
     let (thresholds, seeds) = project.limits().map_err(Stop::Config)?;
     if !thresholds.knows_profile(&check.profile) {
         let file = thresholds.path.display();
@@ -178,7 +232,7 @@ fn judged(project: &Project, check: &Check) -> Result<GateReport, Stop> {
     let selection =
         Selection { filter: check.filter.clone(), ..Selection::everything(thresholds.profile(&check.profile)) };
     let (mut report, manifest) = if check.no_run {
-        from_last_run(project, &thresholds, selection.clone())?
+        from_last_run(project, &thresholds, selection.clone(), judge_stale)?
     } else {
         from_new_run(project, check, &thresholds, selection.clone())?
     };
@@ -202,13 +256,14 @@ fn from_last_run(
     project: &Project,
     thresholds: &Thresholds,
     selection: Selection,
+    judge_stale: bool,
 ) -> Result<(GateReport, RunManifest), Stop> {
     let Some((manifest, measurements)) = project.last_run() else {
-        return Err(Stop::NoRun(format!("no complete run in {}: run `cargo gate` first", project.out.display())));
+        return Err(Stop::NoRun(project.no_run()));
     };
     let known = known_of(&manifest);
     check_globs(thresholds, &known)?;
-    let stale = project.staleness(&manifest);
+    let stale = project.staleness(&manifest).filter(|_| !judge_stale);
     // A run that was limited to a filter is judged within it.
     let filter = selection.filter.clone().or_else(|| manifest.filter.clone());
     let selection = Selection { filter, known: Some(known), failures: manifest.failures.clone(), stale, ..selection };

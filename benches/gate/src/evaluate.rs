@@ -1,6 +1,6 @@
 //! Holds measurements against limits. Pure: no files, no clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use harness::metric::{Dimension, Metric};
 use harness::record::Interval;
@@ -57,7 +57,7 @@ pub fn evaluate(thresholds: &Thresholds, measurements: &Measurements, selection:
     for bench in evaluation.ids() {
         match thresholds.limits_for(&bench) {
             Some(limits) => rows.extend(evaluation.rows(&bench, limits)),
-            None if evaluation.is_only_compared_with(&bench) || !selection.selects(&bench) => {}
+            None if is_only_compared_with(thresholds, measurements, &bench) || !selection.selects(&bench) => {}
             None => match thresholds.settings.unknown_bench {
                 UnknownBench::Ignore => {}
                 UnknownBench::Warn => warnings.push(format!("{bench} has no limits in {}", thresholds.path.display())),
@@ -116,12 +116,6 @@ impl Evaluation<'_> {
         let limited = self.thresholds.benches.iter().filter(|limits| !limits.pattern.is_glob());
         let limited = limited.map(|limits| limits.pattern.as_str().to_owned());
         self.selection.known.iter().flatten().chain(measured).cloned().chain(limited).collect()
-    }
-
-    /// Floors are measured beside a benchmark and need no limits of their own.
-    fn is_only_compared_with(&self, bench: &str) -> bool {
-        self.thresholds.benches.iter().flat_map(|limits| &limits.versus).any(|versus| versus.of == bench)
-            || self.measurements.paired.iter().any(|paired| paired.of == bench)
     }
 
     fn rows(&self, bench: &str, limits: &BenchLimits) -> Vec<Row> {
@@ -317,16 +311,14 @@ impl Evaluation<'_> {
         if let Some(error) = problem(ProblemKind::Error) {
             return Err((Verdict::Error, error.reason.clone()));
         }
-        let Some(best) = wanted.iter().map(|figure| rank(figure)).min() else {
+        if wanted.is_empty() {
             return Err((Verdict::Missing, self.absence(bench, metric, &of_bench, problem(ProblemKind::Missing))));
-        };
-        let best: Vec<&Measurement> = wanted.into_iter().filter(|figure| rank(figure) == best).collect();
-        if best.iter().any(|figure| !is_sound(figure)) {
+        }
+        let decisive = decisive(wanted);
+        if decisive.iter().any(|figure| !is_sound(figure)) {
             return Err((Verdict::Error, format!("{metric} is not a finite number, or has no samples")));
         }
-        // A repeat on a quieter machine settles what a busy one could not tell.
-        let told: Vec<&Measurement> = best.iter().copied().filter(|figure| figure.inconclusive.is_none()).collect();
-        Ok(combine(if told.is_empty() { &best } else { &told }))
+        Ok(combine(&decisive))
     }
 
     fn absence(&self, bench: &str, metric: Metric, of_bench: &[&Measurement], problem: Option<&Problem>) -> String {
@@ -357,6 +349,12 @@ impl Evaluation<'_> {
     }
 }
 
+/// Whether `bench` is a floor: measured beside a benchmark, it needs no limits of its own.
+pub(crate) fn is_only_compared_with(thresholds: &Thresholds, measurements: &Measurements, bench: &str) -> bool {
+    thresholds.benches.iter().flat_map(|limits| &limits.versus).any(|versus| versus.of == bench)
+        || measurements.paired.iter().any(|paired| paired.of == bench)
+}
+
 /// A row that says MISSING until more is known.
 fn row_of(bench: &str, metric: Option<Metric>, class: Option<Class>, limit: String, place: Option<Place>) -> Row {
     let next = format!("cargo gate explain {bench}");
@@ -383,16 +381,37 @@ fn is_sound(figure: &Measurement) -> bool {
     figure.n.samples > 0 && figure.value.is_finite() && ends.iter().all(|end| end.is_finite()) && ends[0] <= ends[1]
 }
 
-/// One figure of everything that was measured of a metric.
-#[derive(Debug, Clone)]
-struct Combined {
-    estimate: Estimate,
-    samples: u64,
-    processes: u64,
-    source: String,
-    notes: Vec<String>,
-    inconclusive: Option<String>,
-    threads: Option<u64>,
+/// Of several figures those that count: of the best source, and of these what the machine could tell, if it could anything.
+fn decisive(figures: Vec<&Measurement>) -> Vec<&Measurement> {
+    let best = figures.iter().map(|figure| rank(figure)).min();
+    let best: Vec<&Measurement> = figures.into_iter().filter(|figure| Some(rank(figure)) == best).collect();
+    // A repeat on a quieter machine settles what a busy one could not tell; a figure that is none is not passed over.
+    let told = |figure: &&Measurement| figure.inconclusive.is_none() || !is_sound(figure);
+    let told: Vec<&Measurement> = best.iter().copied().filter(told).collect();
+    if told.is_empty() { best } else { told }
+}
+
+/// One figure of everything that was measured of a benchmark's metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Combined {
+    /// Benchmark id.
+    pub bench: String,
+    /// Which figure.
+    pub metric: Metric,
+    /// The figure with its interval, in the canonical unit of the metric.
+    pub estimate: Estimate,
+    /// Samples over all processes.
+    pub samples: u64,
+    /// Fresh processes.
+    pub processes: u64,
+    /// Where it comes from.
+    pub source: String,
+    /// Remarks of the measurement.
+    pub notes: Vec<String>,
+    /// Why this machine cannot tell, if it cannot.
+    pub inconclusive: Option<String>,
+    /// For a speed-up: how many threads shared the work.
+    pub threads: Option<u64>,
 }
 
 /// One process speaks by its own interval, two by the hull of both; from three on the interval is Student's t over the processes.
@@ -422,6 +441,8 @@ fn combine(figures: &[&Measurement]) -> Combined {
     notes.sort();
     notes.dedup();
     Combined {
+        bench: figures[0].bench.clone(),
+        metric: figures[0].metric,
         estimate: Estimate { lo, value: stats::mean(&values), hi },
         samples: figures.iter().map(|figure| figure.n.samples).sum(),
         processes: figures.iter().map(|figure| figure.n.processes).sum(),
@@ -443,6 +464,16 @@ fn clopper_pearson(share: f64, n: u64) -> Interval {
     let upper = if successes > 0.0 { 1.0 - tail } else { stats::CONFIDENCE };
     let hi = if successes < trials { quantile(successes + 1.0, trials - successes, upper) } else { 1.0 };
     Interval { lo, hi, level: stats::CONFIDENCE }
+}
+
+/// One figure a benchmark and metric, combined as a limit would see it; what is no figure is left out.
+#[must_use]
+pub fn combined_figures(measurements: &Measurements) -> Vec<Combined> {
+    let mut groups: BTreeMap<(&str, Metric), Vec<&Measurement>> = BTreeMap::new();
+    for figure in measurements.figures.iter().filter(|figure| is_sound(figure)) {
+        groups.entry((&figure.bench, figure.metric)).or_default().push(figure);
+    }
+    groups.into_values().map(|figures| combine(&decisive(figures))).collect()
 }
 
 #[cfg(test)]

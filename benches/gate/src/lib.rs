@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod baseline;
 pub mod contest;
 pub mod doctor;
 pub mod evaluate;
+pub mod flamegraph;
+pub mod init;
 pub mod manifest;
 pub mod measurement;
 pub mod outcome;

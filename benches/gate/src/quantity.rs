@@ -118,6 +118,11 @@ fn units(dimension: Dimension) -> &'static [(&'static str, f64)] {
     UNITS.iter().find(|(own, _)| *own == dimension).map_or(&[], |(_, units)| units)
 }
 
+/// The names of the units of `dimension`, for a description of the file.
+pub(crate) fn unit_names(dimension: Dimension) -> impl Iterator<Item = &'static str> {
+    units(dimension).iter().map(|(name, _)| *name)
+}
+
 fn described(dimension: Dimension) -> (&'static str, &'static str) {
     match dimension {
         Dimension::Time => ("time", "100us"),

@@ -59,10 +59,36 @@ pub enum RunError {
 
 /// One benchmark in one binary. The same id may stand in two binaries that measure it in two ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    bench: String,
-    binary: PathBuf,
-    package: PathBuf,
+pub struct Entry {
+    /// Its id.
+    pub bench: String,
+    /// The bench binary.
+    pub binary: PathBuf,
+    /// The folder of the package, where the binary is run.
+    pub package: PathBuf,
+}
+
+impl Entry {
+    /// The binary, to be run as cargo would.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(&self.package).env("CARGO_MANIFEST_DIR", &self.package);
+        command
+    }
+}
+
+/// Builds the benchmarks of the workspace at `workspace` and asks every binary for its own.
+///
+/// # Errors
+/// [`RunError`].
+pub fn entries(workspace: &Path) -> Result<Vec<Entry>, RunError> {
+    let mut entries = Vec::new();
+    for (name, binary, package) in build(workspace)? {
+        for bench in list(&name, &binary, &package)? {
+            entries.push(Entry { bench, binary: binary.clone(), package: package.clone() });
+        }
+    }
+    Ok(entries)
 }
 
 /// A run from the build to the finished folder.
@@ -97,12 +123,7 @@ impl Run {
             let restored = out.join(LATEST);
             fs::rename(&latest, &restored).map_err(|source| RunError::Io { path: restored, source })?;
         }
-        let mut entries = Vec::new();
-        for (name, binary, package) in build(workspace)? {
-            for bench in list(&name, &binary, &package)? {
-                entries.push(Entry { bench, binary: binary.clone(), package: package.clone() });
-            }
-        }
+        let entries = entries(workspace)?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let run = format!("{}-{}", started.as_millis(), std::process::id());
         let folder = out.join("running");
@@ -179,10 +200,9 @@ impl Run {
             .and_then(|()| File::options().create(true).append(true).open(&log))
             .and_then(|file| Ok((file.try_clone()?, file)));
         let (stdout, stderr) = output.map_err(|error| format!("{}: {error}", log.display()))?;
-        let mut child = Command::new(&entry.binary)
+        let mut child = entry
+            .command()
             .args(["--bench", "--exact", &entry.bench])
-            .current_dir(&entry.package)
-            .env("CARGO_MANIFEST_DIR", &entry.package)
             .env("CRITERION_HOME", results.join("criterion").join(&name))
             .env("GATE_ATTEMPT", attempt.to_string())
             .env("GATE_PROFILE", &self.manifest.profile)
@@ -256,7 +276,7 @@ fn first_line(reason: &str) -> String {
 }
 
 /// One line that says how the process ended, then the end of what it printed.
-fn failure(status: ExitStatus, log: &Path) -> String {
+pub(crate) fn failure(status: ExitStatus, log: &Path) -> String {
     const LINES: usize = 12;
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();

@@ -1,6 +1,7 @@
 //! `thresholds.toml`: every limit of a project, with the place in the file where it stands.
 
 mod parse;
+mod schema;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -270,6 +271,13 @@ impl Thresholds {
     /// Every error of the file, in its order.
     pub fn parse(text: &str, path: &Path, today: &str) -> Result<Self, Vec<ConfigError>> {
         parse::parse(text, path, today)
+    }
+
+    /// The JSON schema (draft 2020-12) of the file, for editors that complete and check TOML by one. It knows the form of everything;
+    /// what depends on other files, on today's date or on the benchmarks that exist, it leaves to [`Thresholds::parse`].
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        schema::schema()
     }
 
     /// The profile `name`; one that the file does not mention has defaults.

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use criterion::profiler::Profiler;
-use pprof::{ProfilerGuard, ProfilerGuardBuilder};
+use pprof::{ProfilerGuard, ProfilerGuardBuilder, Report};
 
-/// Samples the running benchmark by a timer signal and writes `flamegraph.svg` into criterion's folder of that benchmark
-/// (`target/criterion/<id>/profile/`).
+use crate::suite::target_folder;
+
+/// Samples the running benchmark by a timer signal and writes `flamegraph.svg`, with the stacks that it shows in `stacks.folded`,
+/// into criterion's folder of that benchmark (`target/criterion/<id>/profile/`).
 ///
 /// pprof has a profiler for criterion of its own, tied to an old version of it; this one uses pprof's core and lets inferno draw.
 pub struct Flamegraph {
@@ -37,8 +39,33 @@ impl Flamegraph {
         };
         let report = running.report().build().map_err(io::Error::other)?;
         fs::create_dir_all(folder)?;
+        fs::write(folder.join("stacks.folded"), folded(&report))?;
         report.flamegraph(File::create(folder.join("flamegraph.svg"))?).map_err(io::Error::other)
     }
+
+    /// Profiles `work` into the folder of the benchmark `id`, criterion's if the benchmark were criterion's.
+    pub(crate) fn of<R>(id: &str, work: impl FnOnce() -> R) -> R {
+        let mut profiler = Self::default();
+        let home = std::env::var_os("CRITERION_HOME").map_or_else(|| target_folder().join("criterion"), PathBuf::from);
+        let folder = home.join(id.replace('/', "_")).join("profile");
+        profiler.start_profiling(id, &folder);
+        let result = work();
+        profiler.stop_profiling(id, &folder);
+        result
+    }
+}
+
+/// The stacks in the form that other viewers read: `thread;outer;inner count`, one a line.
+fn folded(report: &Report) -> String {
+    let mut lines: Vec<String> = Vec::with_capacity(report.data.len());
+    for (frames, count) in &report.data {
+        let functions = frames.frames.iter().rev().flat_map(|frame| frame.iter().rev().map(ToString::to_string));
+        let names = std::iter::once(frames.thread_name_or_id()).chain(functions);
+        // A semicolon parts two functions, so it cannot be in the name of one.
+        lines.push(format!("{} {count}\n", names.map(|name| name.replace(';', ":")).collect::<Vec<_>>().join(";")));
+    }
+    lines.sort();
+    lines.concat()
 }
 
 impl fmt::Debug for Flamegraph {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::effort::Effort;
 use crate::environment::{Environment, Noise};
@@ -10,8 +11,9 @@ use crate::record::{Figure, Paired, Proof, Record, RecordError, Replication, SCH
 
 /// The benchmarks of one binary, each a function that measures one thing.
 ///
-/// Understands what `cargo bench` passes on (`--bench`, a filter, `--exact`, `--list`). Without `--bench`, as under
-/// `cargo test --benches`, every benchmark runs once, short, and nothing is recorded.
+/// Understands what `cargo bench` passes on (`--bench`, a filter, `--exact`, `--list`) and criterion's `--profile-time SECONDS`, which
+/// draws a flamegraph and records nothing. Without `--bench`, as under `cargo test --benches`, every benchmark runs once, short, and
+/// nothing is recorded.
 ///
 /// ```no_run
 /// use harness::{Bench, BenchError, Suite};
@@ -102,8 +104,13 @@ impl Suite {
                 say(&format!("{id}: benchmark"));
                 continue;
             }
-            let mut bench = Bench::new(id, &arguments);
-            let outcome = measure(&mut bench).and_then(|()| bench.finish());
+            let outcome = match arguments.profile_time {
+                Some(time) => profile(id, &arguments, time, measure),
+                None => {
+                    let mut bench = Bench::new(id, &arguments);
+                    measure(&mut bench).and_then(|()| bench.finish())
+                }
+            };
             if let Err(error) = outcome {
                 eprintln!("{id}: {error}");
                 failed = true;
@@ -111,6 +118,38 @@ impl Suite {
         }
         if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
+}
+
+/// Repeats a timed benchmark for `time` under the profiler; nothing is recorded.
+#[cfg(feature = "flamegraph")]
+fn profile(
+    id: &str,
+    arguments: &Arguments,
+    time: Duration,
+    measure: &dyn Fn(&mut Bench) -> Result<(), BenchError>,
+) -> Result<(), BenchError> {
+    if crate::counting_alloc::is_counting() {
+        return Err(BenchError::Invalid("no flamegraph: it would show how this binary counts allocations".to_owned()));
+    }
+    crate::profiler::Flamegraph::of(id, || {
+        let began = std::time::Instant::now();
+        while began.elapsed() < time {
+            let mut bench = Bench::new(id, arguments);
+            measure(&mut bench)?;
+            bench.finish()?;
+        }
+        Ok(())
+    })
+}
+
+#[cfg(not(feature = "flamegraph"))]
+fn profile(
+    _: &str,
+    _: &Arguments,
+    _: Duration,
+    _: &dyn Fn(&mut Bench) -> Result<(), BenchError>,
+) -> Result<(), BenchError> {
+    Err(BenchError::Invalid("no flamegraph: the harness is built without its feature `flamegraph`".to_owned()))
 }
 
 #[expect(clippy::print_stdout, reason = "a bench binary's output is its standard output")]
@@ -125,6 +164,7 @@ struct Arguments {
     list: bool,
     exact: bool,
     filter: Option<String>,
+    profile_time: Option<Duration>,
     /// Set in the fresh processes that memory benchmarks start: build this many items, print what they take, stop.
     memory_size: Option<u64>,
 }
@@ -139,6 +179,11 @@ impl Arguments {
                 "--exact" => parsed.exact = true,
                 "--test" | "--nocapture" | "--quiet" | "--noplot" => {}
                 "--format" | "--color" => drop(words.next()),
+                "--profile-time" => {
+                    let seconds =
+                        words.next().and_then(|n| n.parse().ok()).and_then(|n| Duration::try_from_secs_f64(n).ok());
+                    parsed.profile_time = Some(seconds.ok_or(word)?);
+                }
                 MEMORY_SIZE => {
                     let size = words.next().and_then(|n| n.parse().ok());
                     parsed.memory_size = Some(size.ok_or_else(|| MEMORY_SIZE.to_owned())?);
@@ -199,7 +244,7 @@ impl Bench {
         Self {
             id: id.to_owned(),
             effort: if arguments.bench { Effort::from_environment() } else { Effort::TEST },
-            recording: arguments.bench,
+            recording: arguments.bench && arguments.profile_time.is_none(),
             memory_size: arguments.memory_size,
             began: Noise::now(),
             proof: None,
@@ -356,15 +401,19 @@ fn run_folder() -> PathBuf {
     if let Some(folder) = std::env::var_os("GATE_RUN") {
         return folder.into();
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+    target_folder().join("gate").join("bench")
+}
+
+/// Where cargo builds the workspace that holds the bench.
+pub(crate) fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || {
             let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
             let root = package.ancestors().find(|folder| folder.join("Cargo.lock").exists());
             root.unwrap_or(&package).join("target")
         },
         PathBuf::from,
-    );
-    target.join("gate").join("bench")
+    )
 }
 
 fn run_name(folder: &Path) -> String {
@@ -391,6 +440,9 @@ mod tests {
     #[test]
     fn unknown_option_is_refused_by_name() {
         assert_eq!(parse(&["--bnech"]).unwrap_err(), "--bnech");
+        for seconds in ["-1", "soon", "inf"] {
+            assert_eq!(parse(&["--profile-time", seconds]).unwrap_err(), "--profile-time", "{seconds}");
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@ fn main() -> ExitCode {
     an_allocation_benchmark_is_refused();
     quadratic_work_has_exponent_two();
     a_speedup_states_its_floor();
-    eprintln!("timing_suite: 9 passed, 0 failed");
+    #[cfg(feature = "flamegraph")]
+    a_profile_is_drawn_and_nothing_is_recorded();
+    eprintln!("timing_suite: 10 passed, 0 failed");
     ExitCode::SUCCESS
 }
 
@@ -218,4 +220,26 @@ fn a_speedup_states_its_floor() {
     let busy = record.metrics[0].inconclusive.is_some();
     let floor: f64 = record.notes[0].rsplit_once("same threads ").expect("stated").1.parse().expect("a number");
     assert!(!busy || floor < 1.8 || record.env.cores < 2, "inconclusive without a reason");
+}
+
+#[cfg(feature = "flamegraph")]
+fn a_profile_is_drawn_and_nothing_is_recorded() {
+    let home = tempfile::tempdir().expect("temporary folder");
+    let results = home.path().join("results");
+    let output = Command::new(std::env::current_exe().expect("own path"))
+        .args(["--bench", "--profile-time", "1", "--exact", "self/ops/fast"])
+        .envs([("GATE_RUN", &results), ("CRITERION_HOME", &home.path().to_owned())])
+        .output()
+        .expect("starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!results.exists(), "a profile is no measurement");
+    let folder = home.path().join("self_ops_fast/profile");
+    let picture = fs::read_to_string(folder.join("flamegraph.svg")).expect("drawn");
+    assert!(picture.contains("<svg") && picture.contains("fast"), "{picture}");
+    let stacks = fs::read_to_string(folder.join("stacks.folded")).expect("written");
+    assert!(
+        stacks.lines().all(|line| line.rsplit_once(' ').is_some_and(|(_, n)| n.parse::<u64>().is_ok())),
+        "{stacks}"
+    );
+    assert!(stacks.contains("fast"), "{stacks}");
 }

@@ -19,7 +19,7 @@ pub(super) fn refuse(errors: &[ConfigError]) -> io::Result<ExitStatus> {
 }
 
 /// What the last run says of the limits, in the profile `full` and without a filter.
-fn last_report(project: &Project, thresholds: &Thresholds) -> Option<(GateReport, BTreeSet<String>)> {
+pub(super) fn last_report(project: &Project, thresholds: &Thresholds) -> Option<(GateReport, BTreeSet<String>)> {
     let (manifest, measurements) = project.last_run()?;
     let known: BTreeSet<String> = manifest.benches.iter().cloned().collect();
     let selection = Selection {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use gate::app::{self, Check, Peers, Project};
+use gate::app::{self, Check, Compare, Peers, Profile, Project};
+use gate::baseline::{Rule, parse_rules};
+use gate::init::Headroom;
 use gate::report::{FORMATS, Format};
 use gate::verdict::ExitStatus;
 
@@ -55,6 +57,68 @@ enum Command {
     },
     /// Which benchmarks of the replaced systems are answered
     Seeds(Files),
+    /// Keep the figures of the last run under a name
+    Save {
+        /// Name of the baseline, or the path of a file
+        name: String,
+        /// Also where the run misses a limit or measured changes that are not committed
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// What has changed since a baseline: time is advice unless --fail is given, what is counted binds
+    Compare {
+        /// Name of the baseline, or the path of a file
+        name: String,
+        /// How much worse a statistic may be: mean:10%,p99:15% or mean:5us
+        #[arg(long, value_name = "RULES", value_parser = rules)]
+        fail: Option<Rules>,
+        /// Write every change as a row of JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Add limits for every benchmark of the last run that has none
+    Init {
+        /// How far the limits stand from what was measured
+        #[arg(long, value_name = "TIMES", default_value = "2x")]
+        headroom: Headroom,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// A flamegraph of a benchmark
+    Profile {
+        /// Benchmark id
+        id: String,
+        /// For how long
+        #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=300))]
+        time: u32,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// The last run as a report; judges nothing anew
+    Report {
+        /// In which form
+        #[arg(long, default_value = "term", value_parser = format_named)]
+        format: &'static Format,
+        /// Where it goes [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// The JSON schema of thresholds.toml
+    Schema,
+}
+
+/// The rules of one `--fail`.
+#[derive(Debug, Clone)]
+struct Rules(Vec<Rule>);
+
+fn rules(text: &str) -> Result<Rules, String> {
+    parse_rules(text).map(Rules)
 }
 
 #[derive(Args)]
@@ -125,6 +189,19 @@ fn run(line: CommandLine) -> io::Result<ExitStatus> {
             app::peers(&files.project()?, &Peers { component: name, work, json, strict }, &mut out)
         }
         Command::Seeds(files) => app::seeds(&files.project()?, &mut out),
+        Command::Save { name, force, files } => app::save(&files.project()?, &name, force, &mut out),
+        Command::Compare { name, fail, json, files } => {
+            let rules = fail.map_or_else(Vec::new, |Rules(rules)| rules);
+            app::compare(&files.project()?, &Compare { name, rules, json }, &mut out)
+        }
+        Command::Init { headroom, files } => app::init(&files.project()?, headroom, &mut out),
+        Command::Profile { id, time, files } => {
+            app::profile(&files.project()?, &Profile { bench: id, seconds: time }, &mut out)
+        }
+        Command::Report { format, output, files } => {
+            app::report(&files.project()?, format, output.as_deref(), &mut out)
+        }
+        Command::Schema => app::schema(&mut out),
     }?;
     out.flush()?;
     Ok(status)

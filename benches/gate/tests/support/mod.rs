@@ -67,6 +67,10 @@ impl Project {
         self.folder.path().join(name)
     }
 
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
     pub(crate) fn latest(&self) -> PathBuf {
         self.path("out/latest")
     }
@@ -87,12 +91,17 @@ impl Project {
     }
 
     pub(crate) fn gate(&self, arguments: &[&str]) -> Run {
+        // `schema` needs no project, and a name behind `--` is the last word.
+        let (options, names) =
+            arguments.split_at(arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len()));
+        let out: &[&str] = if arguments == ["schema"] { &[] } else { &["--out", "out"] };
         let output = Command::cargo_bin("cargo-gate")
             .expect("built with this test")
             .current_dir(self.folder.path())
             .env_remove("CARGO_TARGET_DIR")
-            .args(arguments)
-            .args(["--out", "out"])
+            .args(options)
+            .args(out)
+            .args(names)
             .output()
             .expect("starts");
         Run { output, folder: Rc::clone(&self.folder) }
