@@ -1,4 +1,5 @@
-//! Loads: mean time to visit the events of a stream. `load/*` borrows them in place; `load-owned/*` hands each out as a value of its own.
+//! Loads: mean time to visit the events of a stream. `load/*` borrows them in place; `load-owned/*` keeps the list, `load-recorded/*`
+//! hands each out as a value of its own.
 
 mod workload;
 
@@ -37,11 +38,33 @@ fn borrowed(c: &mut Criterion, id: &str, from: u64, count: u64) {
     });
 }
 
-/// Collects the events of a stream, each with its own handle on payload, stream, type and tags.
+/// A list of the stream's events that outlives the call, each payload's length read.
 fn owned(c: &mut Criterion) {
     for count in [1, 100, 10_000] {
         let mut prepared = None;
         timed(c, &format!("event-store/load-owned/{count}"), Throughput::Elements(count), |iterations, tally| {
+            let orders = stream("orders-1");
+            let store = prepared.get_or_insert_with(|| Workload::new(PAYLOAD).store(&orders, count));
+            let read = Read::stream(orders);
+            let mut elapsed = Duration::ZERO;
+            for _ in 0..iterations {
+                let start = Instant::now();
+                let events = black_box(store.events_now(black_box(&read)));
+                let bytes = black_box(events.iter().map(|event| event.payload().len() as u64).sum::<u64>());
+                elapsed += start.elapsed();
+                tally.expect(count * PAYLOAD as u64 + count);
+                tally.observe(bytes + events.len() as u64);
+            }
+            elapsed
+        });
+    }
+}
+
+/// Collects the events of a stream, each with its own handle on payload, stream, type and tags.
+fn recorded(c: &mut Criterion) {
+    for count in [1, 100, 10_000] {
+        let mut prepared = None;
+        timed(c, &format!("event-store/load-recorded/{count}"), Throughput::Elements(count), |iterations, tally| {
             let orders = stream("orders-1");
             let store = prepared.get_or_insert_with(|| Workload::new(PAYLOAD).store(&orders, count));
             let read = Read::stream(orders);
@@ -126,6 +149,6 @@ fn sum_of_first_versions(streams: u64) -> u64 {
 criterion_group!(
     name = benches;
     config = harness::criterion();
-    targets = load, owned, aggregates, concurrent
+    targets = load, owned, recorded, aggregates, concurrent
 );
 criterion_main!(benches);

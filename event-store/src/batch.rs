@@ -17,6 +17,9 @@ const CAUSATION: u16 = 2;
 /// The caller gave no time; the store fills it in.
 const TIMELESS: u16 = 4;
 
+/// Bytes of an append that need no allocation.
+const INLINE_DATA: usize = 288;
+
 /// Entries of a batch's dictionaries that are looked through before a type or tag set is listed again.
 const REMEMBERED: usize = 16;
 
@@ -113,7 +116,8 @@ impl Header {
 pub(crate) struct Batch {
     /// One header needs no allocation: most appends have one event.
     pub(crate) headers: SmallVec<[Header; 1]>,
-    pub(crate) data: Vec<u8>,
+    /// The data of one small event need none either.
+    pub(crate) data: SmallVec<[u8; INLINE_DATA]>,
     pub(crate) types: SmallVec<[EventType; 1]>,
     pub(crate) tag_sets: SmallVec<[Tags; 1]>,
     /// Whether some event has no time.
@@ -183,7 +187,7 @@ impl Batch {
         if self.headers.spilled() && is_loose(self.headers.capacity(), self.headers.len()) {
             self.headers.shrink_to_fit();
         }
-        if is_loose(self.data.capacity(), self.data.len()) {
+        if self.data.spilled() && is_loose(self.data.capacity(), self.data.len()) {
             self.data.shrink_to_fit();
         }
         (self.headers.len() - before) as u32

@@ -24,7 +24,7 @@ pub mod testkit;
 pub use append::{Append, AppendCondition, Appended, ExpectedVersion};
 pub use error::{AppendError, Clause, ReadError};
 pub use event::{EventId, NewEvent, Position, StreamVersion, Timestamp};
-pub use memory::{EventRef, MemoryOptions, MemoryStore, OptionsError};
+pub use memory::{EventRef, Events, EventsIter, MemoryOptions, MemoryStore, OptionsError};
 pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
 pub use query::{Query, QueryError, QueryItem, QueryItems};
 pub use read::{Read, Source};

@@ -1,6 +1,7 @@
 //! The in-memory store.
 
 mod event_ref;
+mod events;
 mod feed;
 mod ids;
 mod interner;
@@ -23,10 +24,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use futures_core::Stream;
 
 pub use self::event_ref::EventRef;
+pub use self::events::{Events, EventsIter};
 use self::feed::{MemoryFeed, wake};
 use self::log::Log;
 use self::names::Names;
-use self::reading::{MemoryRead, Owned, most_events, walk};
+use self::reading::{MemoryRead, Owned, most_events, walk, walk_stretches};
 use self::writer::Writer;
 use crate::append::{Append, Appended};
 use crate::error::{AppendError, ReadError};
@@ -208,8 +210,19 @@ impl MemoryStore {
         })
     }
 
-    /// The events of `read`. Their names, tags and content are reference counts; holding one keeps the block alive that its
-    /// content lies in, 4 MiB or one large append.
+    /// The events of `read`, owned as a whole and left where they are: what to take for a list that outlives the call.
+    ///
+    /// Cost: for a stream or for all events that of finding where they lie, not that of each event; for a query that of each match.
+    #[must_use]
+    pub fn events_now(&self, read: &Read) -> Events {
+        let view = self.shared.log.view();
+        let mut events = Events::new(Arc::clone(&self.shared), view.len(), read.backwards);
+        walk_stretches(&self.shared.names, view, read, &mut events);
+        events
+    }
+
+    /// The events of `read`, each owned by itself. Their names, tags and content are reference counts; holding one keeps the block alive
+    /// that its content lies in, 4 MiB or one large append.
     #[must_use]
     pub fn read_now(&self, read: &Read) -> Vec<RecordedEvent> {
         let mut owned = Owned::new(&self.shared.names);

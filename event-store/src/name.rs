@@ -1,7 +1,9 @@
 //! Names that users choose: of streams, event types and tags.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -42,6 +44,12 @@ fn validated(text: &str) -> Result<Arc<str>, NameError> {
     }
 }
 
+/// A name of any kind.
+pub(crate) trait Name: AsRef<str> + Clone {
+    /// Where its text lies: two names at one place are clones of each other.
+    fn place(&self) -> usize;
+}
+
 macro_rules! name {
     ($(#[$docs:meta])* $name:ident) => {
         $(#[$docs])*
@@ -63,6 +71,12 @@ macro_rules! name {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl Name for $name {
+            fn place(&self) -> usize {
+                self.0.as_ptr().addr()
             }
         }
 
@@ -121,15 +135,27 @@ name! {
     Tag
 }
 
-/// The tags of an event: sorted, each once. A clone is a reference count; no tags take no memory.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tags(Option<Arc<[Tag]>>);
+/// The tags of an event: sorted, each once. A clone is a reference count at most; only two tags and more take memory of their own.
+#[derive(Clone, Default)]
+pub struct Tags(Set);
+
+#[derive(Clone, Default)]
+enum Set {
+    #[default]
+    Empty,
+    One(Tag),
+    Many(Arc<[Tag]>),
+}
 
 impl Tags {
     /// The tags in order.
     #[must_use]
     pub fn as_slice(&self) -> &[Tag] {
-        self.0.as_deref().unwrap_or_default()
+        match &self.0 {
+            Set::Empty => &[],
+            Set::One(tag) => std::slice::from_ref(tag),
+            Set::Many(tags) => tags,
+        }
     }
 
     /// The tags in order.
@@ -146,7 +172,7 @@ impl Tags {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.as_slice().is_empty()
     }
 
     /// Whether `tag` is among them. Binary search.
@@ -157,7 +183,20 @@ impl Tags {
 
     /// These tags and `tag`.
     pub(crate) fn with(&self, tag: Tag) -> Self {
+        if self.is_empty() {
+            return Self(Set::One(tag));
+        }
         self.iter().cloned().chain([tag]).collect()
+    }
+
+    /// Whether both are surely equal, by where they lie alone.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Set::Empty, Set::Empty) => true,
+            (Set::One(own), Set::One(other)) => own.place() == other.place(),
+            (Set::Many(own), Set::Many(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        }
     }
 }
 
@@ -166,7 +205,37 @@ impl FromIterator<Tag> for Tags {
         let mut tags: Vec<Tag> = tags.into_iter().collect();
         tags.sort_unstable();
         tags.dedup();
-        Self((!tags.is_empty()).then(|| tags.into()))
+        Self(match tags.len() {
+            0 => Set::Empty,
+            1 => tags.pop().map_or(Set::Empty, Set::One),
+            _ => Set::Many(tags.into()),
+        })
+    }
+}
+
+impl PartialEq for Tags {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same_place(other) || self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Tags {}
+
+impl PartialOrd for Tags {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Tags {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slice().cmp(other.as_slice())
+    }
+}
+
+impl Hash for Tags {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
     }
 }
 

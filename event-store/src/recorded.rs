@@ -50,7 +50,7 @@ impl RecordedEvent {
         header.version =
             version.map_or(0, |version| u32::try_from(version.get()).expect("a stream is below 2^32 events"));
         let subject = Subject { stream, event_type: event.event_type.clone(), tags: event.tags.clone() };
-        Self::new(position, header, Arc::new(subject), batch.data.into())
+        Self::new(position, header, Arc::new(subject), batch.data.into_vec().into())
     }
 
     /// `data` are those of `header`, and nothing else.

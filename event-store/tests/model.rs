@@ -386,6 +386,10 @@ proptest! {
                     let read = read_of(source, *backwards, *limit);
                     let found: Vec<u64> = store.read_now(&read).iter().map(|event| event.position().get()).collect();
                     prop_assert_eq!(&found, &model.read(source, *backwards, *limit), "{:?}", read);
+                    let events = store.events_now(&read);
+                    prop_assert_eq!(events.iter().len(), found.len());
+                    let kept: Vec<u64> = events.iter().map(|event| event.position().get()).collect();
+                    prop_assert_eq!(kept, found, "{:?}", read);
                     continue;
                 }
             };

@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use event_store::{
-    Append, DynEventStore, EventStore, ExpectedVersion, MemoryStore, Query, QueryError, QueryItem, Read, StreamVersion,
+    Append, DynEventStore, EventRef, EventStore, Events, ExpectedVersion, MemoryStore, Query, QueryError, QueryItem,
+    Read, StreamVersion,
 };
 use futures::StreamExt as _;
 use support::{event, events, kind, payloads, position, stream, tag};
@@ -136,6 +137,35 @@ fn borrowed_and_owned_events_are_the_same() {
 fn owned_events_outlive_the_store() {
     let events = store().read_now(&Read::all());
     assert_eq!(payloads(&events).concat(), "0123456789");
+    let events = store().events_now(&Read::all().backwards());
+    let text = |event: EventRef<'_>| String::from_utf8(event.payload().to_vec()).expect("text");
+    assert_eq!(
+        std::thread::spawn(move || events.iter().map(text).collect::<String>()).join().expect("no panic"),
+        "9876543210"
+    );
+}
+
+#[test]
+fn kept_events_do_not_change_while_the_store_grows() {
+    let store = MemoryStore::new();
+    let add = |from: u64, to: u64| {
+        for number in from..to {
+            let stream = stream(if number % 3 == 0 { "a" } else { "b" });
+            store.append_now(Append::stream(stream, ExpectedVersion::Any, [event(number)])).expect("any version");
+        }
+    };
+    add(0, 1_000);
+    let kept = store.events_now(&Read::stream(stream("a")));
+    let empty = store.events_now(&Read::stream(stream("c")));
+    let versions =
+        |events: &Events| events.iter().map(|event| event.stream_version().map(StreamVersion::get)).collect::<Vec<_>>();
+    let before = versions(&kept);
+    assert_eq!(before, (0..334).map(Some).collect::<Vec<_>>());
+    add(1_000, 20_000);
+    assert_eq!(versions(&kept), before);
+    assert_eq!((kept.len(), kept.is_empty(), kept.iter().skip(300).len()), (334, false, 34));
+    assert!(empty.is_empty() && empty.iter().next().is_none());
+    assert_eq!(store.events_now(&Read::stream(stream("a"))).len(), 6_667);
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use crate::sync::HashSeed;
 
 /// Tables that grow by themselves: growing one moves a 64th of the ids.
 const SHARDS: usize = 64;
+/// Ids that a table has room for from its first one on: it would soon grow otherwise.
+const FIRST_ROOM: usize = 14;
 
 /// An id index that stores no ids: a part of each id's hash and the number of its event, 8 bytes; the ids stand in the log.
 #[derive(Debug)]
@@ -75,6 +77,9 @@ impl IdIndex {
             let recorded = |event: u32| if event < first { id_of(event) } else { new_id((event - first) as usize) };
             let same = |taken: &Taken| taken.hash == hash && recorded(taken.event) == *id;
             let rehash = |taken: &Taken| Taken::table_hash(taken.hash);
+            if self.shards[shard].capacity() == 0 {
+                self.shards[shard].reserve(FIRST_ROOM, rehash);
+            }
             match self.shards[shard].entry(Taken::table_hash(hash), same, rehash) {
                 Entry::Vacant(free) => {
                     free.insert(Taken { hash, event: first + new as u32 });

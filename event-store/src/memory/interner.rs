@@ -4,6 +4,7 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use super::postings::Postings;
+use crate::name::Name;
 use crate::sync::{ArcSwap, AtomicU32, AtomicU64, HashSeed, Ordering};
 
 /// Tables that grow by themselves: growing one moves a sixteenth of the names, so that no append waits for all of them. A model has
@@ -23,7 +24,12 @@ pub(crate) struct Interner<N> {
 #[derive(Debug)]
 pub(crate) struct InternerWriter {
     tables: [Arc<Slots>; SHARDS],
+    /// Where names lay that were asked for lately, and their numbers: callers keep a name and hand in clones.
+    recent: [(usize, u32); RECENT],
 }
+
+/// Names that the writer finds by their place, without hashing them.
+const RECENT: usize = 16;
 
 /// A name and where its events lie.
 #[derive(Debug)]
@@ -73,11 +79,16 @@ impl Slots {
     }
 }
 
+/// Where the writer remembers `name`; allocations lie 16 bytes apart at least.
+fn slot(name: &impl Name) -> usize {
+    name.place() / 16 % RECENT
+}
+
 fn upper_half(hash: u64) -> u64 {
     hash & 0xffff_ffff_0000_0000
 }
 
-impl<N: AsRef<str>> Interner<N> {
+impl<N: Name> Interner<N> {
     /// No names, and the right to add some.
     pub(crate) fn new() -> (Self, InternerWriter) {
         let tables = std::array::from_fn(|_| Arc::new(Slots::with_capacity(0)));
@@ -86,7 +97,7 @@ impl<N: AsRef<str>> Interner<N> {
             entries: boxcar::Vec::new(),
             hasher: HashSeed::default(),
         };
-        (interner, InternerWriter { tables })
+        (interner, InternerWriter { tables, recent: [(0, 0); RECENT] })
     }
 
     /// The number of `name`, if it has one.
@@ -96,9 +107,22 @@ impl<N: AsRef<str>> Interner<N> {
     }
 
     /// As [`Interner::find`], for the writer.
-    pub(crate) fn find_as_writer(&self, name: &str, writer: &InternerWriter) -> Option<u32> {
-        let hash = self.hasher.hash_one(name);
-        self.find_in(&writer.tables[hash as usize % SHARDS], name, hash)
+    #[inline]
+    pub(crate) fn find_as_writer(&self, name: &N, writer: &mut InternerWriter) -> Option<u32> {
+        self.find_recent(name, writer).or_else(|| {
+            let hash = self.hasher.hash_one(name.as_ref());
+            let number = self.find_in(&writer.tables[hash as usize % SHARDS], name.as_ref(), hash)?;
+            writer.recent[slot(name)] = (name.place(), number);
+            Some(number)
+        })
+    }
+
+    /// The number of `name` if it lies where one lay that was asked for lately, and is the same.
+    #[inline]
+    fn find_recent(&self, name: &N, writer: &InternerWriter) -> Option<u32> {
+        let (place, number) = writer.recent[slot(name)];
+        let is_same = |known: &N| known.place() == place || known.as_ref() == name.as_ref();
+        (place == name.place() && is_same(&self.entry(number).name)).then_some(number)
     }
 
     fn find_in(&self, table: &Slots, name: &str, hash: u64) -> Option<u32> {
@@ -116,10 +140,16 @@ impl<N: AsRef<str>> Interner<N> {
     }
 
     /// The number of `name`, given now if it has none.
-    pub(crate) fn intern(&self, name: &N, writer: &mut InternerWriter) -> u32
-    where
-        N: Clone,
-    {
+    #[inline]
+    pub(crate) fn intern(&self, name: &N, writer: &mut InternerWriter) -> u32 {
+        self.find_recent(name, writer).unwrap_or_else(|| {
+            let number = self.intern_by_hash(name, writer);
+            writer.recent[slot(name)] = (name.place(), number);
+            number
+        })
+    }
+
+    fn intern_by_hash(&self, name: &N, writer: &mut InternerWriter) -> u32 {
         let hash = self.hasher.hash_one(name.as_ref());
         let shard = hash as usize % SHARDS;
         let table = &mut writer.tables[shard];
@@ -155,17 +185,36 @@ impl<N: AsRef<str>> Interner<N> {
 #[cfg(all(test, not(event_store_loom)))]
 mod tests {
     use super::*;
+    use crate::name::Tag;
+
+    #[test]
+    fn a_name_that_lies_where_another_lay_is_not_taken_for_it() {
+        let (names, mut writer) = Interner::<Tag>::new();
+        let kept = Tag::new("kept").expect("valid");
+        for round in 0..1_000_u32 {
+            // Each name is freed before the next is made: the allocator gives the same place again.
+            let name = Tag::new(&format!("name-{round:04}")).expect("valid");
+            assert_eq!(names.find_as_writer(&name, &mut writer), None);
+            let number = names.intern(&name, &mut writer);
+            let clone = Tag::new(name.as_str()).expect("valid");
+            drop(name);
+            assert_eq!(names.intern(&clone, &mut writer), number);
+            assert_eq!(names.intern(&kept, &mut writer), 1);
+        }
+    }
 
     #[test]
     fn ten_thousand_names_keep_their_numbers_while_tables_grow() {
-        let (names, mut writer) = Interner::<String>::new();
-        for number in 0..10_000_u32 {
-            assert_eq!(names.find(&format!("name-{number}")), None);
-            assert_eq!(names.intern(&format!("name-{number}"), &mut writer), number);
+        let (names, mut writer) = Interner::<Tag>::new();
+        let name = |number: u32| Tag::new(&format!("name-{number}")).expect("valid");
+        for number in 0..10_000 {
+            assert_eq!(names.find(name(number).as_str()), None);
+            assert_eq!(names.intern(&name(number), &mut writer), number);
         }
-        for number in 0..10_000_u32 {
-            assert_eq!(names.intern(&format!("name-{number}"), &mut writer), number);
-            assert_eq!(names.entry(number).name, format!("name-{number}"));
+        for number in 0..10_000 {
+            assert_eq!(names.intern(&name(number), &mut writer), number);
+            assert_eq!(names.find_as_writer(&name(number), &mut writer), Some(number));
+            assert_eq!(names.entry(number).name, name(number));
         }
         assert_eq!(names.len(), 10_000);
     }

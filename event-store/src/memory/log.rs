@@ -8,6 +8,7 @@
     reason = "one writer fills memory whose filled part others read; see the module's documentation"
 )]
 
+use std::alloc::{self, Layout};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -19,14 +20,18 @@ use bytes::Bytes;
 use crate::batch::Header;
 use crate::sync::{AtomicU32, Ordering};
 
-/// Data bytes of the first open block; each next one has twice as many, up to [`MAX_BLOCK_BYTES`].
+/// Data bytes of the first open block; each next one has [`BLOCK_GROWTH`] times as many, up to [`MAX_BLOCK_BYTES`]. What is not used
+/// yet is not touched, and takes no memory.
 const MIN_BLOCK_BYTES: usize = 16 << 10;
+const BLOCK_GROWTH: usize = 16;
 /// Data bytes of an open block at most, unless one append needs more.
 const MAX_BLOCK_BYTES: usize = 4 << 20;
+/// What a processor maps at once if it is asked to: the first touch of a small page costs more than an append.
+const HUGE_PAGE: usize = 2 << 20;
 /// What an event is taken to need until a block has shown it.
 const FIRST_GUESS: usize = 256;
 
-/// Memory of fixed size that is filled from the front and never moves.
+/// A place of fixed size in a block's memory that is filled from the front and never moves.
 struct Memory<T> {
     start: NonNull<T>,
     capacity: usize,
@@ -35,18 +40,17 @@ struct Memory<T> {
     cells: Vec<loom::cell::UnsafeCell<()>>,
 }
 
-// SAFETY: the memory is owned; `write` and `slice` have contracts that keep a write apart from every other access.
+// SAFETY: `write` and `slice` have contracts that keep a write apart from every other access.
 unsafe impl<T: Copy + Send> Send for Memory<T> {}
 // SAFETY: as above.
 unsafe impl<T: Copy + Send + Sync> Sync for Memory<T> {}
 
 impl<T: Copy> Memory<T> {
-    /// Takes over the allocation of `values`.
-    fn of(values: Vec<T>) -> Self {
-        let mut values = ManuallyDrop::new(values);
-        let capacity = values.capacity();
-        // SAFETY: a vector's pointer is never null.
-        let start = unsafe { NonNull::new_unchecked(values.as_mut_ptr()) };
+    /// The `capacity` places from `start` on.
+    ///
+    /// # Safety
+    /// They are aligned and lie in one allocation, which outlives this and which nobody else touches.
+    unsafe fn new(start: NonNull<T>, capacity: usize) -> Self {
         Self {
             start,
             capacity,
@@ -80,18 +84,83 @@ impl<T: Copy> Memory<T> {
     }
 }
 
-impl<T> Drop for Memory<T> {
-    fn drop(&mut self) {
-        // SAFETY: the parts come from a vector of this capacity; its values are `Copy` and need no drop.
-        drop(unsafe { Vec::from_raw_parts(self.start.as_ptr(), 0, self.capacity) });
-    }
-}
-
 /// Headers and data of consecutive appends.
 struct Block {
     headers: Memory<Header>,
     data: Memory<u8>,
+    /// What both lie in; only ever dropped.
+    _allocations: [Option<Allocation>; 2],
 }
+
+/// Memory of the global allocator.
+struct Allocation {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: the allocation is owned, and touched through the block's memory alone.
+unsafe impl Send for Allocation {}
+// SAFETY: as above.
+unsafe impl Sync for Allocation {}
+
+impl Block {
+    /// A block with room for `headers`, and for `data` behind them in one allocation.
+    fn with_capacity(headers: usize, data: usize) -> Self {
+        let data_offset = headers * size_of::<Header>();
+        let size = (data_offset + data).max(1);
+        // Huge pages need their own alignment.
+        let align = if size >= HUGE_PAGE { HUGE_PAGE } else { align_of::<Header>() };
+        let layout = Layout::from_size_align(size, align).expect("a block is far smaller than the address space");
+        // SAFETY: the size is not 0.
+        let Some(start) = NonNull::new(unsafe { alloc::alloc(layout) }) else { alloc::handle_alloc_error(layout) };
+        if size >= HUGE_PAGE {
+            ask_for_huge_pages(start, size);
+        }
+        // SAFETY: headers come first and the alignment is theirs at least; the data lie behind them, inside the same allocation,
+        // which the block owns.
+        let (headers, data) =
+            unsafe { (Memory::new(start.cast(), headers), Memory::new(start.add(data_offset), data)) };
+        Self { headers, data, _allocations: [Some(Allocation { start, layout }), None] }
+    }
+
+    /// Takes over the allocations of two vectors.
+    fn adopt(headers: Vec<Header>, data: Vec<u8>) -> Self {
+        let (headers, headers_allocation) = Allocation::of(headers);
+        let (data, data_allocation) = Allocation::of(data);
+        Self { headers, data, _allocations: [headers_allocation, data_allocation] }
+    }
+}
+
+impl Allocation {
+    /// The memory of `values`, and what owns it now.
+    fn of<T: Copy>(values: Vec<T>) -> (Memory<T>, Option<Self>) {
+        let mut values = ManuallyDrop::new(values);
+        let capacity = values.capacity();
+        let layout = Layout::array::<T>(capacity).expect("the vector has it");
+        // SAFETY: a vector's pointer is never null.
+        let start = unsafe { NonNull::new_unchecked(values.as_mut_ptr()) };
+        let allocation = (layout.size() > 0).then(|| Self { start: start.cast(), layout });
+        // SAFETY: these are the vector's own places, and nobody else has them any more.
+        (unsafe { Memory::new(start, capacity) }, allocation)
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, by `with_capacity` or by a vector; what lies in it is `Copy` and needs no drop.
+        unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// A hint: where the system has no huge pages, or gives none, nothing changes.
+#[cfg(target_os = "linux")]
+fn ask_for_huge_pages(start: NonNull<u8>, size: usize) {
+    // SAFETY: the range was just allocated; the advice changes how it is mapped and not what it holds.
+    let _ = unsafe { libc::madvise(start.as_ptr().cast(), size, libc::MADV_HUGEPAGE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_huge_pages(_: NonNull<u8>, _: usize) {}
 
 /// Where a stretch of positions lies: event `first` (from 0) is header `offset` of `block`.
 struct Extent {
@@ -138,9 +207,7 @@ struct Open {
 
 impl Open {
     fn with_capacity(headers: usize, data: usize) -> Self {
-        let block =
-            Block { headers: Memory::of(Vec::with_capacity(headers)), data: Memory::of(Vec::with_capacity(data)) };
-        Self { block: Arc::new(block), headers: 0, data: 0 }
+        Self { block: Arc::new(Block::with_capacity(headers, data)), headers: 0, data: 0 }
     }
 
     fn takes(&self, headers: usize, data: usize) -> bool {
@@ -149,7 +216,7 @@ impl Open {
 
     /// The block that follows this one, with room for an append of `headers` and `data`.
     fn next(&self, headers: usize, data: usize) -> Self {
-        let bytes = (self.block.data.capacity * 2).clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES);
+        let bytes = (self.block.data.capacity * BLOCK_GROWTH).clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES);
         // Both parts should fill up together: events are as large as they were in this block.
         let an_event = self.data.checked_div(self.headers).unwrap_or(FIRST_GUESS).max(16);
         Self::with_capacity((bytes / an_event).max(headers).max(16), bytes.max(data))
@@ -169,6 +236,13 @@ impl Log {
     #[inline]
     pub(crate) fn view(&self) -> View<'_> {
         View { log: self, len: self.watermark.load(Ordering::Acquire) }
+    }
+
+    /// What was published when the watermark stood at `len`, as a view has told.
+    pub(crate) fn view_of(&self, len: u32) -> View<'_> {
+        let now = self.view();
+        assert!(len <= now.len, "{len} of {} events", now.len);
+        View { len, ..now }
     }
 }
 
@@ -214,7 +288,7 @@ impl LogWriter {
     pub(crate) fn adopt(&mut self, headers: Vec<Header>, data: Vec<u8>) {
         assert_inside(&headers, data.len());
         let count = headers.len() as u32;
-        let block = Arc::new(Block { headers: Memory::of(headers), data: Memory::of(data) });
+        let block = Arc::new(Block::adopt(headers, data));
         self.log.extents.push(Extent { first: self.len, offset: 0, block });
         self.extends_open = false;
         self.len += count;
@@ -295,6 +369,12 @@ impl<'a> Run<'a> {
         Entry { header: &self.headers[(index - self.first) as usize], block: self.block }
     }
 
+    /// Whether event `index` lies in this run.
+    #[inline]
+    pub(crate) fn holds(&self, index: u32) -> bool {
+        index.wrapping_sub(self.first) < self.headers.len() as u32
+    }
+
     /// Tells blocks apart, for as long as they live.
     pub(crate) fn block_address(&self) -> *const () {
         Arc::as_ptr(self.block).cast()
@@ -364,7 +444,7 @@ mod tests {
             if round % 2 == 0 {
                 writer.copy(&mut batch.headers, &batch.data);
             } else {
-                writer.adopt(batch.headers.into_vec(), batch.data);
+                writer.adopt(batch.headers.into_vec(), batch.data.into_vec());
             }
         }
         assert_eq!(log.view().len(), 0, "nothing is seen before it is published");
@@ -377,6 +457,40 @@ mod tests {
             assert_eq!(entry.data(), vec![expected.next().expect("as many") as u8; 100]);
         }
         assert_eq!(expected.next(), None);
+    }
+
+    #[test]
+    fn events_without_data_are_copied_and_adopted() {
+        let (log, mut writer) = Log::new();
+        for count in [1, 100, 2] {
+            let mut batch = batch(count, 0);
+            if count == 100 {
+                writer.adopt(batch.headers.into_vec(), batch.data.into_vec());
+            } else {
+                writer.copy(&mut batch.headers, &batch.data);
+            }
+            writer.publish();
+        }
+        let view = log.view();
+        assert_eq!(view.len(), 103);
+        assert!((0..103).all(|index| view.run(index, &mut 0).event(index).data().is_empty()));
+    }
+
+    #[test]
+    fn blocks_of_every_size_read_back() {
+        let (log, mut writer) = Log::new();
+        // Beyond the largest block, past the first that is mapped at once.
+        let payload = 1_000;
+        for number in 0..9_000_u32 {
+            let mut batch = batch(1, payload);
+            batch.data[..4].copy_from_slice(&number.to_ne_bytes());
+            writer.copy(&mut batch.headers, &batch.data);
+        }
+        writer.publish();
+        let (view, mut hint) = (log.view(), 0);
+        for index in 0..view.len() {
+            assert_eq!(view.run(index, &mut hint).event(index).data()[..4], index.to_ne_bytes());
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn loom_a_reader_sees_written_headers_and_data_alone() {
         for number in 0..3 {
             let mut batch = batch(number);
             if number == 1 {
-                writer.adopt(batch.headers.into_vec(), batch.data);
+                writer.adopt(batch.headers.into_vec(), batch.data.into_vec());
             } else {
                 writer.copy(&mut batch.headers, &batch.data);
             }
@@ -88,18 +88,19 @@ fn loom_postings_below_the_watermark_are_complete_and_nothing_above_is_seen() {
 #[test]
 fn loom_names_are_found_while_their_table_grows() {
     explore(|| {
-        let (names, mut writer) = Interner::<String>::new();
+        let (names, mut writer) = Interner::<StreamId>::new();
         let names = Arc::new(names);
-        let known = names.intern(&"known".to_owned(), &mut writer);
+        let name = |text: &str| StreamId::new(text).expect("valid");
+        let known = names.intern(&name("known"), &mut writer);
         let own = Arc::clone(&names);
         let reader = thread::spawn(move || {
             assert_eq!(own.find("known"), Some(known));
             if let Some(number) = own.find("new-2") {
-                assert_eq!(own.entry(number).name, "new-2");
+                assert_eq!(own.entry(number).name.as_str(), "new-2");
             }
         });
         for number in 0..3 {
-            names.intern(&format!("new-{number}"), &mut writer);
+            names.intern(&name(&format!("new-{number}")), &mut writer);
         }
         reader.join().expect("no panic");
     });

@@ -34,7 +34,7 @@ pub(crate) struct NamesWriter {
     tag_sets: HashTable<u32>,
     hasher: HashSeed,
     /// The set used last: neighbours tend to share one.
-    last: (Tags, Option<u32>),
+    last: Option<u32>,
 }
 
 impl Names {
@@ -49,7 +49,7 @@ impl Names {
             tags: tags_writer,
             tag_sets: HashTable::new(),
             hasher: HashSeed::default(),
-            last: (Tags::default(), None),
+            last: None,
         };
         (Self { streams, types, tags, tag_sets: boxcar::Vec::new() }, writer)
     }
@@ -60,12 +60,13 @@ impl Names {
     }
 
     /// The number of `tags`, given now if they have none.
+    #[inline]
     pub(crate) fn intern_tags(&self, tags: &Tags, writer: &mut NamesWriter) -> u32 {
-        if let (last, Some(number)) = &writer.last
-            && last == tags
-        {
-            return *number;
-        }
+        let last = writer.last.filter(|&last| self.tag_set(last).tags == *tags);
+        last.unwrap_or_else(|| self.intern_other_tags(tags, writer))
+    }
+
+    fn intern_other_tags(&self, tags: &Tags, writer: &mut NamesWriter) -> u32 {
         let numbers: SmallVec<[u32; 4]> = tags.iter().map(|tag| self.tags.intern(tag, &mut writer.tags)).collect();
         let hash = writer.hasher.hash_one(&*numbers);
         let known = writer.tag_sets.find(hash, |&known| self.tag_set(known).numbers == numbers).copied();
@@ -75,7 +76,7 @@ impl Names {
             tag_sets.insert_unique(hash, number, |&known| hasher.hash_one(&*self.tag_set(known).numbers));
             number
         });
-        writer.last = (tags.clone(), Some(number));
+        writer.last = Some(number);
         number
     }
 }

@@ -50,41 +50,40 @@ impl Postings {
     }
 
     /// Adds the events `event..event + count`, all behind the last entry. For the writer, one call at a time.
+    #[inline]
     pub(crate) fn push(&self, event: u32, count: u32) {
         let len = self.len.load(Ordering::Relaxed);
         let runs = self.runs.load(Ordering::Relaxed);
-        let last = match runs {
-            0 => None,
-            1 => Some(self.run(0, None)),
-            _ => Some(self.run(runs - 1, self.rest.load().as_deref().map(|rest| &**rest))),
-        };
-        let continues = last.is_some_and(|last| last.event + (len - last.ordinal) == event);
-        if !continues {
-            self.write_run(runs, RunStart { ordinal: len, event });
-            self.runs.store(runs + 1, Ordering::Release);
+        let new = RunStart { ordinal: len, event };
+        let continues = |last: RunStart| last.event + (len - last.ordinal) == event;
+        match runs {
+            0 => {
+                self.first.store(new.pack(), Ordering::Relaxed);
+                self.runs.store(1, Ordering::Release);
+            }
+            1 if continues(self.run(0, None)) => {}
+            _ => self.push_to_rest(runs, new, continues),
         }
         self.len.store(len + count, Ordering::Release);
     }
 
-    fn write_run(&self, index: u32, run: RunStart) {
-        let Some(index) = index.checked_sub(1) else {
-            return self.first.store(run.pack(), Ordering::Relaxed);
-        };
-        let index = index as usize;
+    /// Adds the run `new` behind `runs` others, unless it `continues` the last of them.
+    fn push_to_rest(&self, runs: u32, new: RunStart, continues: impl Fn(RunStart) -> bool) {
         let rest = self.rest.load();
-        if let Some(slot) = rest.as_deref().and_then(|rest| rest.get(index)) {
-            return slot.store(run.pack(), Ordering::Relaxed);
+        let slots = rest.as_deref().map_or(&[][..], |rest| &rest[..]);
+        if runs > 1 && continues(self.run(runs - 1, Some(slots))) {
+            return;
         }
-        let capacity = (index * 2).max(2);
-        let old = rest.as_deref().map_or(&[][..], |rest| &rest[..]);
-        let kept = old.iter().map(|slot| slot.load(Ordering::Relaxed));
-        let larger: Box<[AtomicU64]> = kept
-            .chain([run.pack()])
-            .chain(std::iter::repeat(0))
-            .take(capacity.max(index + 1))
-            .map(AtomicU64::new)
-            .collect();
-        self.rest.store(Some(Arc::new(larger)));
+        let index = runs as usize - 1;
+        match slots.get(index) {
+            Some(slot) => slot.store(new.pack(), Ordering::Relaxed),
+            None => {
+                let kept = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+                let larger = kept.chain([new.pack()]).chain(std::iter::repeat(0)).take((index * 2).max(2));
+                self.rest.store(Some(Arc::new(larger.map(AtomicU64::new).collect())));
+            }
+        }
+        self.runs.store(runs + 1, Ordering::Release);
     }
 
     fn run(&self, index: u32, rest: Option<&[AtomicU64]>) -> RunStart {

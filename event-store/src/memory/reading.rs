@@ -1,5 +1,6 @@
 //! Walks the events of a read, and makes owned events of them.
 
+use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::MemoryStore;
+use super::events::Events;
 use super::log::{Run, View};
 use super::matcher::Matcher;
 use super::names::Names;
@@ -30,7 +32,13 @@ pub(super) fn walk<'a, R>(
     read: &Read,
     visit: impl FnMut(&Run<'a>, u32) -> ControlFlow<R>,
 ) -> Option<R> {
-    let mut walk = Walk { view, hint: 0, left: read.limit, visit };
+    walk_stretches(names, view, read, Each { view, hint: 0, visit })
+}
+
+/// Shows `visitor` the stretches of consecutive events that make up `read` in `view`, in order, until it breaks.
+#[inline]
+pub(super) fn walk_stretches<R>(names: &Names, view: View<'_>, read: &Read, visitor: impl Visitor<R>) -> Option<R> {
+    let mut walk = Walk { view, left: read.limit, visitor, broke_with: PhantomData };
     let outcome = match &read.source {
         Source::Stream { id, from } => walk.stream(names, id.as_str(), *from, read.backwards),
         Source::Store { query: Query::All, from } => walk.all(*from, read.backwards),
@@ -62,17 +70,76 @@ pub(super) fn most_events(names: &Names, view: View<'_>, read: &Read) -> usize {
     u64::from(events).saturating_sub(skipped).min(read.limit) as usize
 }
 
-struct Walk<'a, V> {
+/// Sees the events of a read a stretch at a time.
+pub(super) trait Visitor<R> {
+    /// The `count` events from number `first` on.
+    fn ahead(&mut self, first: u32, count: u32) -> ControlFlow<R>;
+    /// The `count` events down from number `last`.
+    fn back(&mut self, last: u32, count: u32) -> ControlFlow<R>;
+}
+
+/// Shows single events to `visit`.
+struct Each<'a, V> {
     view: View<'a>,
     hint: usize,
-    left: u64,
     visit: V,
+}
+
+impl<'a, R, V: FnMut(&Run<'a>, u32) -> ControlFlow<R>> Visitor<R> for Each<'a, V> {
+    #[inline]
+    fn ahead(&mut self, first: u32, count: u32) -> ControlFlow<R> {
+        let end = first + count;
+        let mut event = first;
+        while event < end {
+            let run = self.view.run(event, &mut self.hint);
+            let stop = end.min(run.first + run.headers.len() as u32);
+            for event in event..stop {
+                (self.visit)(&run, event)?;
+            }
+            event = stop;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn back(&mut self, last: u32, count: u32) -> ControlFlow<R> {
+        let mut left = count;
+        while left > 0 {
+            let event = last - (count - left);
+            let run = self.view.run(event, &mut self.hint);
+            let here = (event - run.first + 1).min(left);
+            for event in (event + 1 - here..=event).rev() {
+                (self.visit)(&run, event)?;
+            }
+            left -= here;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Notes the stretches.
+impl Visitor<()> for &mut Events {
+    fn ahead(&mut self, first: u32, count: u32) -> ControlFlow<()> {
+        self.push(first, count);
+        ControlFlow::Continue(())
+    }
+
+    fn back(&mut self, last: u32, count: u32) -> ControlFlow<()> {
+        self.push(last + 1 - count, count);
+        ControlFlow::Continue(())
+    }
+}
+
+struct Walk<'a, V, R> {
+    view: View<'a>,
+    left: u64,
+    visitor: V,
+    broke_with: PhantomData<R>,
 }
 
 /// Broke with what the visitor returned, or with `None` because the limit is reached.
 type Stopped<R> = ControlFlow<Option<R>>;
 
-impl<'a, R, V: FnMut(&Run<'a>, u32) -> ControlFlow<R>> Walk<'a, V> {
+impl<R, V: Visitor<R>> Walk<'_, V, R> {
     fn stream(&mut self, names: &Names, id: &str, from: Option<StreamVersion>, backwards: bool) -> Stopped<R> {
         let Some(postings) = names.streams.postings(id) else { return ControlFlow::Continue(()) };
         let postings = postings.view(self.view.len());
@@ -129,15 +196,8 @@ impl<'a, R, V: FnMut(&Run<'a>, u32) -> ControlFlow<R>> Walk<'a, V> {
     #[inline]
     fn ahead(&mut self, first: u32, count: u32) -> Stopped<R> {
         let taken = u64::from(count).min(self.left) as u32;
-        let end = first + taken;
-        let mut event = first;
-        while event < end {
-            let run = self.view.run(event, &mut self.hint);
-            let stop = end.min(run.first + run.headers.len() as u32);
-            for event in event..stop {
-                (self.visit)(&run, event).map_break(Some)?;
-            }
-            event = stop;
+        if taken > 0 {
+            self.visitor.ahead(first, taken).map_break(Some)?;
         }
         self.took(taken, count)
     }
@@ -145,15 +205,8 @@ impl<'a, R, V: FnMut(&Run<'a>, u32) -> ControlFlow<R>> Walk<'a, V> {
     /// The `count` events down from number `last`.
     fn back(&mut self, last: u32, count: u32) -> Stopped<R> {
         let taken = u64::from(count).min(self.left) as u32;
-        let mut left = taken;
-        while left > 0 {
-            let event = last - (taken - left);
-            let run = self.view.run(event, &mut self.hint);
-            let here = (event - run.first + 1).min(left);
-            for event in (event + 1 - here..=event).rev() {
-                (self.visit)(&run, event).map_break(Some)?;
-            }
-            left -= here;
+        if taken > 0 {
+            self.visitor.back(last, taken).map_break(Some)?;
         }
         self.took(taken, count)
     }

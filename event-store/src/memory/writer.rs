@@ -41,9 +41,12 @@ impl Writer {
 
     /// Writes all of `append` or nothing. What is left of `append` is of no more use.
     pub(super) fn append(&mut self, names: &Names, append: &mut Append) -> Result<Appended, AppendError> {
+        if let Some(appended) = self.append_one(names, append) {
+            return Ok(appended);
+        }
         // The verdict on ids goes before this one. It is reached by inserting them, which only an append that is otherwise
         // welcome should do.
-        let find = |target: &Target| names.streams.find_as_writer(target.stream.as_str(), &self.names.streams);
+        let find = |target: &Target| names.streams.find_as_writer(&target.stream, &mut self.names.streams);
         let numbers: Numbers = map_each(&append.targets, find);
         if let Some(refusal) = self.refusal(names, append, &numbers) {
             return self.taken_id(append).map_or(Err(refusal), |overlap| self.repetition(names, append, overlap));
@@ -65,6 +68,41 @@ impl Writer {
             Ok(()) => Ok(self.write(names, append, &numbers)),
             Err(overlap) => self.repetition(names, append, overlap),
         }
+    }
+
+    /// Writes an append of one small event to one stream without a condition, the most frequent kind, if nothing speaks against it.
+    /// `None` leaves everything as it was, `append` included.
+    #[inline]
+    fn append_one(&mut self, names: &Names, append: &mut Append) -> Option<Appended> {
+        let Append { batch, targets, condition: None } = append else { return None };
+        let ([header], [target], [event_type], [tags]) =
+            (&mut batch.headers[..], &targets[..], &batch.types[..], &batch.tag_sets[..])
+        else {
+            return None;
+        };
+        let event = self.log.len();
+        if header.stream == NO_STREAM || batch.data.len() >= ADOPT_BYTES || event >= u32::MAX - 1 {
+            return None;
+        }
+        let known = names.streams.find_as_writer(&target.stream, &mut self.names.streams);
+        if !target.expected.accepts(last_version(event_count(names, known))) {
+            return None;
+        }
+        let log = self.log.log().view();
+        self.ids.insert_all([&header.id].into_iter(), 1, event, |event| recorded(log, event).id).ok()?;
+        let places = Places {
+            stream: known.unwrap_or_else(|| names.streams.intern(&target.stream, &mut self.names.streams)),
+            event_type: names.types.intern(event_type, &mut self.names.types),
+            tag_set: names.intern_tags(tags, &mut self.names),
+        };
+        let now = header.is_timeless().then(Timestamp::now);
+        let version = places.number(names, event, std::slice::from_mut(header), now);
+        self.log.copy(std::slice::from_mut(header), &batch.data);
+        self.log.publish();
+        let position = Position::after_events(event);
+        let version = StreamVersion::new(u64::from(version));
+        let versions = targets.pop().map(|target| (target.stream, version)).into_iter().collect();
+        Some(Appended { positions: Some((position, position)), versions, deduplicated: false })
     }
 
     /// The first reason against `append` beside its ids: expected versions, boundary, existence.
@@ -136,35 +174,17 @@ impl Writer {
         for group in
             headers.chunk_by_mut(|a, b| (a.stream, a.event_type, a.tag_set) == (b.stream, b.event_type, b.tag_set))
         {
-            let (event, count) = (first + start, group.len() as u32);
-            let event_type = types[group[0].event_type as usize];
-            let tag_set = tag_sets[group[0].tag_set as usize];
-            let (stream, version) = match group[0].stream {
-                NO_STREAM => (NO_STREAM, 0),
-                target => {
-                    let stream = streams[target as usize];
-                    let postings = &names.streams.entry(stream).postings;
-                    let version = postings.written();
-                    postings.push(event, count);
-                    (stream, version)
-                }
+            let places = Places {
+                stream: if group[0].stream == NO_STREAM { NO_STREAM } else { streams[group[0].stream as usize] },
+                event_type: types[group[0].event_type as usize],
+                tag_set: tag_sets[group[0].tag_set as usize],
             };
-            names.types.entry(event_type).postings.push(event, count);
-            for &tag in &names.tag_set(tag_set).numbers {
-                names.tags.entry(tag).postings.push(event, count);
-            }
-            for (header, version) in group.iter_mut().zip(version..) {
-                (header.stream, header.version) = (stream, version);
-                (header.event_type, header.tag_set) = (event_type, tag_set);
-                if header.is_timeless() {
-                    header.set_time(now.unwrap_or(Timestamp::from_micros(0)));
-                }
-            }
-            start += count;
+            places.number(names, first + start, group, now);
+            start += group.len() as u32;
         }
 
         if headers.len() >= ADOPT_EVENTS || data.len() >= ADOPT_BYTES {
-            self.log.adopt(std::mem::take(headers).into_vec(), std::mem::take(data));
+            self.log.adopt(std::mem::take(headers).into_vec(), std::mem::take(data).into_vec());
         } else {
             self.log.copy(headers, data);
         }
@@ -184,6 +204,42 @@ impl Writer {
             versions,
             deduplicated: false,
         }
+    }
+}
+
+/// The numbers of what some neighbours have in common.
+#[derive(Clone, Copy)]
+struct Places {
+    stream: u32,
+    event_type: u32,
+    tag_set: u32,
+}
+
+impl Places {
+    /// Numbers the events of `group`, the first of which is number `event` of the store, and lists them under their names. Returns the
+    /// version of the first; 0 without a stream.
+    #[inline]
+    fn number(self, names: &Names, event: u32, group: &mut [Header], now: Option<Timestamp>) -> u32 {
+        let Self { stream, event_type, tag_set } = self;
+        let count = group.len() as u32;
+        let mut first_version = 0;
+        if stream != NO_STREAM {
+            let postings = &names.streams.entry(stream).postings;
+            first_version = postings.written();
+            postings.push(event, count);
+        }
+        names.types.entry(event_type).postings.push(event, count);
+        for &tag in &names.tag_set(tag_set).numbers {
+            names.tags.entry(tag).postings.push(event, count);
+        }
+        for (header, version) in group.iter_mut().zip(first_version..) {
+            header.version = if stream == NO_STREAM { 0 } else { version };
+            (header.stream, header.event_type, header.tag_set) = (stream, event_type, tag_set);
+            if header.is_timeless() {
+                header.set_time(now.unwrap_or(Timestamp::from_micros(0)));
+            }
+        }
+        first_version
     }
 }
 

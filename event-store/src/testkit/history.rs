@@ -44,7 +44,7 @@ pub enum Call {
     /// An append. An outcome that is `None` or [`AppendError::Unknown`] may or may not have been applied.
     Append {
         /// What.
-        append: Append,
+        append: Box<Append>,
         /// The verdict.
         outcome: Option<Result<Appended, AppendError>>,
     },
@@ -197,9 +197,9 @@ impl<S: EventStore> Client<S> {
     /// # Errors
     /// Those of the store.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        let place = self.record.begin(self.number, Call::Append { append: append.clone(), outcome: None });
+        let place = self.record.begin(self.number, Call::Append { append: Box::new(append.clone()), outcome: None });
         let outcome = self.store.append(append.clone()).await;
-        self.record.end(place, Call::Append { append, outcome: Some(outcome.clone()) });
+        self.record.end(place, Call::Append { append: Box::new(append), outcome: Some(outcome.clone()) });
         outcome
     }
 

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use event_store::{
-    Append, EventId, EventType, ExpectedVersion, MemoryStore, NewEvent, Read, RecordedEvent, StreamId, StreamVersion,
-    Tag, Timestamp,
+    Append, EventId, EventType, Events, ExpectedVersion, MemoryStore, NewEvent, Read, StreamId, StreamVersion, Tag,
+    Timestamp,
 };
 use event_store_contest::{Contender, Event, Seen, suite};
 
@@ -35,9 +35,9 @@ struct Names {
 impl Contender for Ours {
     type Save = Append;
     type Load = Read;
-    type Owned = Vec<RecordedEvent>;
+    type Owned = Events;
     const NOTE: &'static str = "checks the expected version, unique event ids and that names are valid; one dense global order, \
-                                tags indexed, all or nothing";
+                                tags indexed, all or nothing; an owned list holds on to the store's memory";
 
     fn save_call(&mut self, stream: &Arc<str>, version: u64, events: Vec<Event>) -> Append {
         let expected = match version.checked_sub(1) {
@@ -69,12 +69,12 @@ impl Contender for Ours {
         }
     }
 
-    fn load_owned(&mut self, load: &Read) -> Vec<RecordedEvent> {
-        self.store.read_now(load)
+    fn load_owned(&mut self, load: &Read) -> Events {
+        self.store.events_now(load)
     }
 
-    fn payloads(owned: &Vec<RecordedEvent>) -> impl Iterator<Item = &[u8]> {
-        owned.iter().map(RecordedEvent::payload)
+    fn payloads(owned: &Events) -> impl Iterator<Item = &[u8]> {
+        owned.iter().map(|event| event.payload())
     }
 
     fn handle(&self) -> Option<Self> {
