@@ -25,6 +25,7 @@ use crate::measurement::Measurements;
 use crate::outcome::GateReport;
 use crate::report::{self, Format, Style};
 use crate::revision::Revision;
+use crate::rivals;
 use crate::run::{Run, latest};
 use crate::seeds::{SeedRow, check as check_seeds, coverage, parse as parse_seeds};
 use crate::source::collect;
@@ -91,16 +92,8 @@ impl Project {
 
     /// Why the results of a run do not count any more, if they do not.
     fn staleness(&self, manifest: &RunManifest) -> Option<String> {
-        let now = self.revision();
-        let measured = Revision { commit: manifest.commit.clone(), dirty: manifest.dirty.clone() };
-        let name = |revision: &Revision| {
-            let commit = revision.commit.as_deref().map_or("no commit", |commit| commit.get(..12).unwrap_or(commit));
-            let changes = revision.dirty.as_ref().map(|dirty| format!(" with changes {dirty}"));
-            format!("{commit}{}", changes.unwrap_or_default())
-        };
-        (now != measured).then(|| {
-            format!("STALE: measured at {}, the sources are at {}; run `cargo gate`", name(&measured), name(&now))
-        })
+        let (now, measured) = (self.revision(), manifest.revision());
+        (now != measured).then(|| format!("STALE: measured at {measured}, the sources are at {now}; run `cargo gate`"))
     }
 
     /// What to say where there is no complete run.
@@ -237,6 +230,9 @@ fn judged(project: &Project, check: &Check, judge_stale: bool) -> Result<GateRep
         from_new_run(project, check, &thresholds, selection.clone())?
     };
     add_uncovered(&mut report, &thresholds, &seeds, &selection);
+    report.rivals = rivals::read(&project.out);
+    report.warnings.extend(report.rivals.problems.iter().cloned());
+    report.revision = Some(manifest.revision().to_string());
     report.env = Some(manifest.env);
     report.run = Some(manifest.run);
     Ok(report)

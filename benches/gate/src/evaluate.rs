@@ -10,6 +10,7 @@ use statrs::distribution::{Beta, ContinuousCDF as _};
 use crate::measurement::{Measurement, Measurements, Problem, ProblemKind};
 use crate::outcome::{GateReport, Row};
 use crate::quantity::{Bound, Operator};
+use crate::rivals::Rivals;
 use crate::thresholds::{
     BenchLimits, Class, Limit, Pattern, Place, Profile, Thresholds, UnknownBench, Versus, did_you_mean,
 };
@@ -97,7 +98,9 @@ pub fn evaluate(thresholds: &Thresholds, measurements: &Measurements, selection:
         thresholds: thresholds.path.display().to_string(),
         env: None,
         run: None,
+        revision: None,
         summaries: measurements.summaries.clone(),
+        rivals: Rivals::default(),
         missing_fails: settings.missing_fails,
         inconclusive_fails: settings.inconclusive_fails && selection.profile.name != "quick",
     }
@@ -433,7 +436,14 @@ fn combine(figures: &[&Measurement]) -> Combined {
         .map(|figure| ends(figure))
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), ci| (lo.min(ci.lo), hi.max(ci.hi)));
     let is_sampled = figures.iter().any(|figure| figure.ci.is_some());
-    let (lo, hi) = match stats::mean_interval(&values) {
+    // Twice as good and half as good are as far from even: ratios are averaged by their logarithms.
+    let is_ratio = figures[0].metric == Metric::Ratio && values.iter().all(|&value| value > 0.0);
+    let mean = if is_ratio { stats::ratio_interval(&values) } else { None };
+    let (value, interval) = match mean {
+        Some((value, interval)) => (value, Some(interval)),
+        None => (stats::mean(&values), stats::mean_interval(&values)),
+    };
+    let (lo, hi) = match interval {
         Some(interval) if figures.len() >= 3 && is_sampled => (interval.lo, interval.hi),
         _ => hull,
     };
@@ -443,7 +453,7 @@ fn combine(figures: &[&Measurement]) -> Combined {
     Combined {
         bench: figures[0].bench.clone(),
         metric: figures[0].metric,
-        estimate: Estimate { lo, value: stats::mean(&values), hi },
+        estimate: Estimate { lo, value, hi },
         samples: figures.iter().map(|figure| figure.n.samples).sum(),
         processes: figures.iter().map(|figure| figure.n.processes).sum(),
         source: figures[0].source.clone(),

@@ -15,6 +15,7 @@ mod progress;
 pub mod quantity;
 pub mod report;
 pub mod revision;
+pub mod rivals;
 pub mod run;
 pub mod seeds;
 pub mod source;

@@ -5,6 +5,8 @@ use std::path::Path;
 use harness::environment::Environment;
 use serde::{Deserialize, Serialize};
 
+use crate::revision::Revision;
+
 /// A run: what was measured, of which sources, where, and what went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunManifest {
@@ -35,5 +37,11 @@ impl RunManifest {
     #[must_use]
     pub fn read(folder: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(folder.join("run.json")).ok()?).ok()
+    }
+
+    /// The sources that were measured.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        Revision { commit: self.commit.clone(), dirty: self.dirty.clone() }
     }
 }

@@ -7,6 +7,7 @@ use harness::metric::{Dimension, Metric};
 
 use crate::measurement::Summary;
 use crate::quantity::{Bound, Figure};
+use crate::rivals::Rivals;
 use crate::thresholds::{Class, ConfigError, Place};
 use crate::verdict::{Estimate, ExitStatus, Verdict};
 
@@ -70,6 +71,12 @@ impl Row {
         }
     }
 
+    /// Whether the limit is one against a rival, which `cargo gate peers` judges.
+    #[must_use]
+    pub fn is_against_rival(&self) -> bool {
+        self.class == Some(Class::Versus) && self.limit.contains(" peers/")
+    }
+
     /// The figure as printed; empty if there is none.
     #[must_use]
     pub fn value_text(&self) -> String {
@@ -116,8 +123,12 @@ pub struct GateReport {
     pub env: Option<Environment>,
     /// The run.
     pub run: Option<String>,
+    /// The sources that were measured, in one line.
+    pub revision: Option<String>,
     /// Statistics for the CSV report.
     pub summaries: Vec<Summary>,
+    /// What was last measured beside rivals; it touches no verdict.
+    pub rivals: Rivals,
     pub(crate) missing_fails: bool,
     pub(crate) inconclusive_fails: bool,
 }
@@ -159,7 +170,9 @@ impl GateReport {
             thresholds: "thresholds.toml".to_owned(),
             env: None,
             run: None,
+            revision: None,
             summaries: Vec::new(),
+            rivals: Rivals::default(),
             missing_fails: true,
             inconclusive_fails: true,
         }

@@ -1,5 +1,6 @@
 //! Which state of the sources a run measured: the commit, and a fingerprint of what differs from it.
 
+use std::fmt;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::Path;
@@ -40,6 +41,16 @@ impl Revision {
             hasher.write(&fs::read(folder.join(&*String::from_utf8_lossy(name))).unwrap_or_default());
         }
         Self { commit, dirty: Some(format!("{:016x}", hasher.finish())) }
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let commit = self.commit.as_deref().map_or("no commit", |commit| commit.get(..12).unwrap_or(commit));
+        match &self.dirty {
+            Some(dirty) => write!(f, "{commit} with changes {dirty}"),
+            None => f.write_str(commit),
+        }
     }
 }
 

@@ -97,6 +97,11 @@ fn a_ratio_that_holds_passes_and_absent_rivals_are_missing_with_their_reason() {
     assert!((number(&slow["ratio"]) - 3.0).abs() < 1e-9 && (number(&slow["interval"][0]) - 3.0).abs() < 1e-9);
     assert_eq!((number(&slow["ours"]), number(&slow["theirs"])), (100.0, 300.0));
     assert!(of("broken")["ratio"].is_null() && of("broken")["missing"].is_string());
+
+    let kept = gate::rivals::read(&workspace.0.path().join("target/gate"));
+    assert_eq!(kept.problems, Vec::<String>::new());
+    let slow = kept.rows.iter().find(|(bench, rival)| bench == "thing/push/1" && rival.peer == "slow").expect("kept");
+    assert_eq!((slow.1.verdict.as_deref(), slow.1.limit.as_deref()), (Some("PASS"), Some("at least 2 times as good")));
 }
 
 #[test]

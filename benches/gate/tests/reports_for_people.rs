@@ -95,3 +95,44 @@ fn each_verdict_is_counted_and_the_worst_benchmark_comes_first() {
     let place = |name: &str| page.find(&format!("data-name=\"{name}\"")).expect("a section");
     assert!(place("a/missed/1") < place("b/near/1") && place("b/near/1") < place("c/met/1"));
 }
+
+#[test]
+fn comparisons_with_rivals_are_kept_and_shown_and_touch_no_verdict() {
+    use gate::rivals::{Rival, keep, read};
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let rival = |work: &str, peer: &str, ratio: Option<f64>| Rival {
+        work: work.to_owned(),
+        peer: peer.to_owned(),
+        ours: ratio.map(|_| 100.0),
+        theirs: ratio.map(|ratio| 100.0 * ratio),
+        unit: "ns".to_owned(),
+        ratio,
+        interval: ratio.map(|ratio| [ratio * 0.9, ratio * 1.1]),
+        missing: ratio.is_none().then(|| "does not <build>".to_owned()),
+        limit: None,
+        verdict: None,
+        revision: "0123456789ab".to_owned(),
+    };
+    keep(folder.path(), "a", &[rival("b/c", "maps", Some(2.0)), rival("b/c", "other", None)]).expect("kept");
+    keep(folder.path(), "a", &[rival("b/c", "maps", Some(0.5)), rival("d", "maps", Some(4.0))]).expect("kept");
+    let rivals = read(folder.path());
+    let names: Vec<(&str, &str)> = rivals.rows.iter().map(|(bench, rival)| (&**bench, &*rival.peer)).collect();
+    assert_eq!(names, [("a/b/c", "other"), ("a/b/c", "maps"), ("a/d", "maps")], "the last of each counts");
+    assert_eq!(rivals.rows[1].1.ratio, Some(0.5));
+    let before = report_of(&["a/b/c".to_owned()]);
+    let mut with = before.clone();
+    with.rivals = rivals;
+    assert_eq!(with.exit_status(true), before.exit_status(true));
+    let page = html(&with);
+    for part in ["ahead in <b>1</b> of 2", "0.50x", "does not &lt;build&gt;", "data-name=\"a/d\"", "RIVALS"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for text in ["", "{\"schema\":9,\"component\":\"a\",\"rivals\":[]}", "{\"schema\":1}", "[]"] {
+        std::fs::write(folder.path().join("peers/a.json"), text).expect("writes");
+        let rivals = read(folder.path());
+        assert_eq!((rivals.rows.len(), rivals.problems.len()), (0, 1), "{text}");
+        assert!(rivals.problems[0].contains("peers/a.json"), "{:?}", rivals.problems);
+    }
+    keep(folder.path(), "a", &[rival("d", "maps", Some(4.0))]).expect("what cannot be read is replaced");
+    assert_eq!(read(folder.path()).rows.len(), 1);
+}

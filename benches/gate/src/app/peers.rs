@@ -1,11 +1,10 @@
 //! `peers`: our component beside its rivals.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use harness::metric::{Dimension, Metric};
 use harness::record::{Replication, replace_file};
-use serde_json::{Value, json};
 
 use super::{Project, target_folder};
 use crate::contest::{Comparison, Contest};
@@ -13,6 +12,7 @@ use crate::evaluate::{Selection, evaluate};
 use crate::measurement::{Measurements, PairedRatio};
 use crate::outcome::{GateReport, Row};
 use crate::quantity::Figure;
+use crate::rivals::{Rival, keep};
 use crate::thresholds::{Thresholds, UnknownBench};
 use crate::verdict::{ExitStatus, Verdict};
 
@@ -60,11 +60,17 @@ pub fn peers(project: &Project, peers: &Peers, out: &mut dyn Write) -> io::Resul
     }
     let report = judge(&thresholds, &peers.component, &comparisons, peers.strict);
     print(&report, &peers.component, &comparisons, out)?;
-    if let Some(file) = &peers.json
-        && let Err(error) = write_json(file, &report, &peers.component, &comparisons)
-    {
-        writeln!(io::stderr(), "error: {}: {error}", file.display())?;
-        return Ok(ExitStatus::Error);
+    let rivals = rivals(&report, &peers.component, &comparisons, &project.revision().to_string());
+    let mut written = vec![(project.out.clone(), keep(&project.out, &peers.component, &rivals))];
+    if let Some(file) = &peers.json {
+        let text = serde_json::to_string_pretty(&rivals)?;
+        written.push((file.clone(), replace_file(file, format!("{text}\n").as_bytes())));
+    }
+    for (path, result) in written {
+        if let Err(error) = result {
+            writeln!(io::stderr(), "error: {}: {error}", path.display())?;
+            return Ok(ExitStatus::Error);
+        }
     }
     let absent = peers.strict && comparisons.iter().any(|comparison| comparison.outcome.is_err());
     let status = report.exit_status(false);
@@ -150,23 +156,24 @@ fn print(report: &GateReport, component: &str, comparisons: &[Comparison], out: 
     writeln!(out, "\n{} (limits against rivals in {})", words.collect::<Vec<_>>().join(", "), report.thresholds)
 }
 
-fn write_json(file: &Path, report: &GateReport, component: &str, comparisons: &[Comparison]) -> io::Result<()> {
-    let rows: Vec<Value> = comparisons
-        .iter()
-        .map(|comparison| {
-            let found = comparison.outcome.as_ref().ok();
-            json!({
-                "work": comparison.work,
-                "peer": comparison.peer,
-                "ours": found.map(|found| found.ours),
-                "theirs": found.map(|found| found.theirs),
-                "unit": "ns",
-                "ratio": found.map(|found| found.ratio),
-                "interval": found.map(|found| [found.interval.lo, found.interval.hi]),
-                "missing": comparison.outcome.as_ref().err(),
-                "verdict": row_of(report, component, comparison).map(|row| row.verdict.word()),
-            })
-        })
-        .collect();
-    replace_file(file, format!("{:#}\n", Value::Array(rows)).as_bytes())
+fn rivals(report: &GateReport, component: &str, comparisons: &[Comparison], revision: &str) -> Vec<Rival> {
+    let rival = |comparison: &Comparison| {
+        let found = comparison.outcome.as_ref().ok();
+        let row = row_of(report, component, comparison);
+        let limit = row.and_then(|row| row.limit.split(" peers/").next());
+        Rival {
+            work: comparison.work.clone(),
+            peer: comparison.peer.clone(),
+            ours: found.map(|found| found.ours),
+            theirs: found.map(|found| found.theirs),
+            unit: "ns".to_owned(),
+            ratio: found.map(|found| found.ratio),
+            interval: found.map(|found| [found.interval.lo, found.interval.hi]),
+            missing: comparison.outcome.as_ref().err().cloned(),
+            limit: limit.map(str::to_owned),
+            verdict: row.map(|row| row.verdict.word().to_owned()),
+            revision: revision.to_owned(),
+        }
+    };
+    comparisons.iter().map(rival).collect()
 }

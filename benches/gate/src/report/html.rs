@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use harness::environment::Environment;
+use harness::metric::Dimension;
 
 use crate::measurement::Summary;
 use crate::outcome::{GateReport, Row};
+use crate::quantity::Figure;
+use crate::rivals::Rival;
 use crate::thresholds::Class;
 use crate::verdict::Verdict;
 
@@ -26,7 +29,7 @@ pub(super) fn render(report: &GateReport) -> String {
     push_head(&mut page, report);
     page.push_str("<main id=\"benchmarks\">\n");
     for section in sections(report) {
-        section.push(&mut page);
+        section.push(&mut page, report);
     }
     page.push_str("</main>\n<p id=\"none\" hidden>No benchmark matches the filter.</p>\n");
     push_warnings(&mut page, report);
@@ -95,15 +98,22 @@ fn push_head(page: &mut String, report: &GateReport) {
         let _ = write!(page, ", run <code>{}</code>", Text(run));
     }
     page.push_str(".</p>\n");
+    push_rivals_in_short(page, report);
     for relaxed in &report.relaxed {
         let _ = writeln!(page, "<p class=\"relaxed\">{}</p>", Text(relaxed));
     }
     page.push_str("</header>\n<nav>\n<div class=\"chips\" role=\"group\" aria-label=\"Verdicts\">\n");
-    for (verdict, count) in counts.iter().filter(|(_, count)| **count > 0) {
+    // Limits against rivals are judged elsewhere, and shown with the rivals.
+    let elsewhere = report.rows.iter().filter(|row| is_elsewhere(row)).count();
+    let shown = counts.iter().map(|(&verdict, &count)| match verdict {
+        Verdict::NotSelected => (verdict, count - elsewhere),
+        _ => (verdict, count),
+    });
+    for (verdict, count) in shown.filter(|(_, count)| *count > 0) {
         let _ = writeln!(
             page,
             "<button type=\"button\" class=\"chip {0}\" data-verdict=\"{0}\" aria-pressed=\"false\"><b>{count}</b> {verdict}</button>",
-            mark(*verdict),
+            mark(verdict),
         );
     }
     page.push_str(
@@ -112,24 +122,59 @@ fn push_head(page: &mut String, report: &GateReport) {
     page.push_str("<span id=\"shown\" role=\"status\"></span>\n</nav>\n");
 }
 
+/// Whether the row is about a rival, which this run did not measure.
+fn is_elsewhere(row: &Row) -> bool {
+    row.verdict == Verdict::NotSelected && row.is_against_rival()
+}
+
+/// One sentence on the rivals, or on how to measure them.
+fn push_rivals_in_short(page: &mut String, report: &GateReport) {
+    let ratios: Vec<f64> = report.rivals.rows.iter().filter_map(|(_, rival)| rival.ratio).collect();
+    if ratios.is_empty() {
+        let mut names: Vec<&str> =
+            report.rows.iter().filter(|row| is_elsewhere(row)).filter_map(|row| row.bench.split('/').next()).collect();
+        names.dedup();
+        for name in names {
+            let _ = writeln!(
+                page,
+                "<p class=\"quiet\">Rivals: <code>cargo gate peers {}</code> measures them.</p>",
+                Text(name)
+            );
+        }
+        return;
+    }
+    let ahead = ratios.iter().filter(|&&ratio| ratio > 1.0).count();
+    let _ = write!(page, "<p id=\"rivals\">Beside rivals: ahead in <b>{ahead}</b> of {} comparisons", ratios.len());
+    let is_old = |rival: &Rival| report.revision.as_ref().is_some_and(|own| *own != rival.revision);
+    if report.rivals.rows.iter().any(|(_, rival)| is_old(rival)) {
+        page.push_str(", some of them measured on another state of the sources");
+    }
+    page.push_str(".</p>\n");
+}
+
 /// A benchmark with everything that is known of it.
+#[derive(Default)]
 struct Section<'r> {
     bench: &'r str,
     rows: Vec<&'r Row>,
     summaries: Vec<&'r Summary>,
+    rivals: Vec<&'r Rival>,
 }
 
 /// The worst first, then by name; rows outside the profile say nothing and stand last.
 fn sections(report: &GateReport) -> Vec<Section<'_>> {
-    let mut benches: BTreeMap<&str, (Vec<&Row>, Vec<&Summary>)> = BTreeMap::new();
-    for row in &report.rows {
-        benches.entry(&row.bench).or_default().0.push(row);
+    let mut benches: BTreeMap<&str, Section<'_>> = BTreeMap::new();
+    for row in report.rows.iter().filter(|row| !is_elsewhere(row)) {
+        benches.entry(&row.bench).or_default().rows.push(row);
     }
     for summary in &report.summaries {
-        benches.entry(&summary.bench).or_default().1.push(summary);
+        benches.entry(&summary.bench).or_default().summaries.push(summary);
+    }
+    for (bench, rival) in &report.rivals.rows {
+        benches.entry(bench).or_default().rivals.push(rival);
     }
     let mut sections: Vec<Section<'_>> =
-        benches.into_iter().map(|(bench, (rows, summaries))| Section { bench, rows, summaries }).collect();
+        benches.into_iter().map(|(bench, section)| Section { bench, ..section }).collect();
     sections.sort_by_key(|section| (section.verdict(), section.bench));
     sections
 }
@@ -140,7 +185,7 @@ impl Section<'_> {
         self.rows.iter().map(|row| row.verdict).min().unwrap_or(Verdict::NotSelected)
     }
 
-    fn push(&self, page: &mut String) {
+    fn push(&self, page: &mut String, report: &GateReport) {
         let verdict = self.verdict();
         let marks: Vec<&str> = self.rows.iter().map(|row| mark(row.verdict)).collect();
         let _ = writeln!(
@@ -149,7 +194,11 @@ impl Section<'_> {
             Text(self.bench),
             marks.join(" "),
             mark(verdict),
-            if self.rows.is_empty() { "NO LIMIT" } else { verdict.word() },
+            match (self.rows.is_empty(), self.rivals.is_empty()) {
+                (false, _) => verdict.word(),
+                (true, true) => "NO LIMIT",
+                (true, false) => "RIVALS",
+            },
         );
         if !self.rows.is_empty() {
             page.push_str(
@@ -159,12 +208,21 @@ impl Section<'_> {
             self.rows.iter().for_each(|row| push_row(page, row));
             page.push_str("</tbody></table></div>\n");
         }
+        let mut told: Vec<&str> = Vec::new();
         for row in self.rows.iter().filter(|row| !row.reason.is_empty() && row.verdict != Verdict::NotSelected) {
+            // One cause may stand in the way of several limits.
+            if told.contains(&row.reason.as_str()) {
+                continue;
+            }
+            told.push(&row.reason);
             let _ = write!(page, "<p class=\"reason {}\">{}", mark(row.verdict), Text(&row.reason));
             if !row.next.is_empty() {
                 let _ = write!(page, " <span class=\"next\">next: <code>{}</code></span>", Text(&row.next));
             }
             page.push_str("</p>\n");
+        }
+        if !self.rivals.is_empty() {
+            self.push_rivals(page, report);
         }
         if !self.summaries.is_empty() {
             page.push_str("<div class=\"plots\">\n");
@@ -173,24 +231,66 @@ impl Section<'_> {
         }
         page.push_str("</section>\n");
     }
+
+    fn push_rivals(&self, page: &mut String, report: &GateReport) {
+        page.push_str(
+            "<div class=\"scroll\"><table class=\"rivals\">\n<thead><tr><th>rival</th><th>ours</th><th>theirs</th>",
+        );
+        page.push_str("<th>ours is better</th><th>limit</th><th>verdict</th></tr></thead>\n<tbody>\n");
+        for rival in &self.rivals {
+            let time =
+                |value: Option<f64>| value.map_or_else(String::new, |value| Figure(value, Dimension::Time).to_string());
+            let verdict = Verdict::ALL.into_iter().find(|verdict| rival.verdict.as_deref() == Some(verdict.word()));
+            let _ = write!(
+                page,
+                "<tr class=\"{}\"><td>{}</td><td class=\"number\" data-label=\"ours\">{}</td>\
+                 <td class=\"number\" data-label=\"theirs\">{}</td><td class=\"number\" data-label=\"better by\">",
+                verdict.map_or("outside", mark),
+                Text(&rival.peer),
+                time(rival.ours),
+                time(rival.theirs),
+            );
+            match (rival.ratio, rival.interval) {
+                (Some(ratio), Some([lo, hi])) => {
+                    let _ = write!(page, "{ratio:.2}x <small>[{lo:.2}x, {hi:.2}x]</small>");
+                }
+                _ => {
+                    let _ = write!(page, "<small>{}</small>", Text(rival.missing.as_deref().unwrap_or("not measured")));
+                }
+            }
+            if report.revision.as_ref().is_some_and(|own| *own != rival.revision) {
+                let _ = write!(page, " <small>measured at {}</small>", Text(&rival.revision));
+            }
+            let _ = writeln!(
+                page,
+                "</td><td data-label=\"limit\">{}</td><td><b>{}</b></td></tr>",
+                Text(rival.limit.as_deref().unwrap_or("none")),
+                verdict.map_or("", Verdict::word),
+            );
+        }
+        page.push_str("</tbody></table></div>\n");
+    }
 }
 
 fn push_row(page: &mut String, row: &Row) {
     let whose = match row.class {
         Some(Class::Seed) => "the original",
         Some(Class::Own) => "ours",
-        Some(Class::Versus) if row.limit.contains(" peers/") => "a rival",
         Some(Class::Versus) => "a floor",
         None => "",
     };
     let metric = row.metric.map_or("", |metric| metric.name());
     let (value, interval) = (row.value_text(), row.interval_text());
-    let _ = write!(page, "<tr class=\"{}\"><td>{whose}</td><td>{metric}</td><td class=\"number\">", mark(row.verdict));
+    let _ = write!(
+        page,
+        "<tr class=\"{}\"><td>{whose}</td><td>{metric}</td><td class=\"number\" data-label=\"measured\">",
+        mark(row.verdict)
+    );
     let _ = write!(page, "{}", Text(&value));
     if !interval.is_empty() {
         let _ = write!(page, " <small>{}</small>", Text(&interval));
     }
-    let _ = write!(page, "</td><td class=\"number\">{}", Text(&row.limit));
+    let _ = write!(page, "</td><td class=\"number\" data-label=\"limit\">{}", Text(&row.limit));
     if let Some(place) = row.place {
         let _ = write!(page, " <small>line {}</small>", place.line);
     }

@@ -10,11 +10,13 @@
     for (const section of sections) {
       const verdicts = section.dataset.verdicts.split(" ");
       const named = words.every((word) => section.dataset.name.toLowerCase().includes(word));
-      const judged = wanted.length === 0 || wanted.some((verdict) => verdicts.includes(verdict));
+      // What the run did not ask about is shown on request.
+      const asked = verdicts.some((verdict) => verdict !== "outside");
+      const judged = wanted.length === 0 ? asked : wanted.some((verdict) => verdicts.includes(verdict));
       section.hidden = !(named && judged);
       shown += section.hidden ? 0 : 1;
     }
-    document.getElementById("shown").textContent = `${shown} of ${sections.length} benchmarks`;
+    document.getElementById("shown").textContent = `${shown} of ${sections.length} benchmarks shown`;
     document.getElementById("none").hidden = shown > 0;
   };
   for (const chip of chips) {
