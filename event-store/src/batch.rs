@@ -130,7 +130,8 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Adds `event` to the stream that the batch counts as `stream`.
-    pub(crate) fn push(&mut self, event: &NewEvent, stream: u32) {
+    #[inline]
+    pub(crate) fn push(&mut self, event: NewEvent, stream: u32) {
         let ids = [event.correlation_id, event.causation_id];
         let extra = 16 * ids.iter().flatten().count();
         let bytes = event.payload.len() as u64 + event.metadata.len() as u64 + extra as u64;
@@ -148,8 +149,8 @@ impl Batch {
             metadata_len: event.metadata.len() as u32,
             stream,
             version: 0,
-            event_type: number(&mut self.types, &event.event_type),
-            tag_set: number(&mut self.tag_sets, &event.tags),
+            event_type: number(&mut self.types, event.event_type),
+            tag_set: number(&mut self.tag_sets, event.tags),
             schema_version: event.schema_version,
             flags: if ids[0].is_some() { CORRELATION } else { 0 } | if ids[1].is_some() { CAUSATION } else { 0 },
         };
@@ -162,7 +163,9 @@ impl Batch {
         }
         self.headers.push(header);
         self.data.extend_from_slice(&event.payload);
-        self.data.extend_from_slice(&event.metadata);
+        if !event.metadata.is_empty() {
+            self.data.extend_from_slice(&event.metadata);
+        }
         for id in ids.iter().flatten() {
             self.data.extend_from_slice(id.as_bytes());
         }
@@ -182,7 +185,7 @@ impl Batch {
                     .reserve_exact((event.payload.len() + event.metadata.len()).saturating_mul(expected).min(1 << 26));
                 first = false;
             }
-            self.push(&event, stream);
+            self.push(event, stream);
         }
         if self.headers.spilled() && is_loose(self.headers.capacity(), self.headers.len()) {
             self.headers.shrink_to_fit();
@@ -222,12 +225,13 @@ fn is_loose(capacity: usize, len: usize) -> bool {
 }
 
 /// The number of `entry` in `list`, added if it is not among the last few: a list may hold an entry twice.
-fn number<T: Clone + PartialEq>(list: &mut SmallVec<[T; 1]>, entry: &T) -> u32 {
-    let recent = list.iter().enumerate().rev().take(REMEMBERED).find(|(_, known)| *known == entry);
+#[inline]
+fn number<T: PartialEq>(list: &mut SmallVec<[T; 1]>, entry: T) -> u32 {
+    let recent = list.iter().enumerate().rev().take(REMEMBERED).find(|(_, known)| **known == entry);
     if let Some((index, _)) = recent {
         return index as u32;
     }
-    list.push(entry.clone());
+    list.push(entry);
     (list.len() - 1) as u32
 }
 

@@ -41,7 +41,7 @@ impl RecordedEvent {
         event: &NewEvent,
     ) -> Self {
         let mut batch = Batch::default();
-        batch.push(event, NO_STREAM);
+        batch.push(event.clone(), NO_STREAM);
         let mut header = *batch.headers.first().expect("an event is below 4 GiB");
         if header.is_timeless() {
             header.set_time(time);

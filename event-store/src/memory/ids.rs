@@ -11,6 +11,8 @@ use crate::sync::HashSeed;
 const SHARDS: usize = 64;
 /// Ids that a table has room for from its first one on: it would soon grow otherwise.
 const FIRST_ROOM: usize = 14;
+/// Up to this many ids a table grows fourfold, and is moved half as often as if it doubled; then twofold.
+const LAST_LEAP: usize = 512;
 
 /// An id index that stores no ids: a part of each id's hash and the number of its event, 8 bytes; the ids stand in the log.
 #[derive(Debug)]
@@ -77,8 +79,9 @@ impl IdIndex {
             let recorded = |event: u32| if event < first { id_of(event) } else { new_id((event - first) as usize) };
             let same = |taken: &Taken| taken.hash == hash && recorded(taken.event) == *id;
             let rehash = |taken: &Taken| Taken::table_hash(taken.hash);
-            if self.shards[shard].capacity() == 0 {
-                self.shards[shard].reserve(FIRST_ROOM, rehash);
+            let table = &mut self.shards[shard];
+            if table.len() == table.capacity() && table.len() < LAST_LEAP {
+                table.reserve((3 * table.len()).max(FIRST_ROOM), rehash);
             }
             match self.shards[shard].entry(Taken::table_hash(hash), same, rehash) {
                 Entry::Vacant(free) => {
