@@ -92,13 +92,29 @@ impl Project {
 
     /// Why the results of a run do not count any more, if they do not.
     fn staleness(&self, manifest: &RunManifest) -> Option<String> {
+        self.staleness_besides(manifest, None)
+    }
+
+    /// As [`Project::staleness`], whether the file `besides` was there when it was measured or not.
+    fn staleness_besides(&self, manifest: &RunManifest, besides: Option<&Path>) -> Option<String> {
         let (now, measured) = (self.revision(), manifest.revision());
-        (now != measured).then(|| format!("STALE: measured at {measured}, the sources are at {now}; run `cargo gate`"))
+        let without = |file: &Path| Revision::of(&self.root, &[&self.thresholds, &self.out, file]) == measured;
+        let is_same =
+            now == measured || besides.is_some_and(|file| std::path::absolute(file).is_ok_and(|f| without(&f)));
+        (!is_same).then(|| format!("STALE: measured at {measured}, the sources are at {now}; run `cargo gate`"))
     }
 
     /// What to say where there is no complete run.
     fn no_run(&self) -> String {
         format!("no complete run in {}: run `cargo gate` first", self.out.display())
+    }
+
+    /// The last complete run and the figures of the benchmarks that did not fail.
+    fn last_figures(&self) -> Option<(RunManifest, Measurements)> {
+        let (manifest, mut measurements) = self.last_run()?;
+        let has_failed = |bench: &str| manifest.failures.iter().any(|(failed, _)| failed == bench);
+        measurements.figures.retain(|figure| !has_failed(&figure.bench));
+        Some((manifest, measurements))
     }
 
     /// The last complete run and what it measured.
@@ -117,7 +133,9 @@ fn today() -> String {
 
 /// Where cargo builds the workspace at `root`.
 fn target_folder(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    // Cargo takes a relative one from the folder it is called in, and so do processes that are started elsewhere.
+    std::path::absolute(&folder).unwrap_or(folder)
 }
 
 /// How to check.

@@ -34,6 +34,9 @@ pub struct Baseline {
     pub started_unix_ms: u64,
     /// Its profile.
     pub profile: String,
+    /// The filter that it was limited to.
+    #[serde(default)]
+    pub filter: Option<String>,
     /// Commit of the sources, if they were under git.
     pub commit: Option<String>,
     /// Fingerprint of what differed from the commit, if anything did.
@@ -81,7 +84,9 @@ impl Saved {
 #[non_exhaustive]
 pub enum BaselineError {
     /// The name cannot be that of a file.
-    #[error("`{name}` is no name of a baseline: letters, digits, `.`, `_` and `-`, beginning with a letter or a digit")]
+    #[error(
+        "`{name}` is no name of a baseline: letters, digits, `.`, `_` and `-`, beginning with a letter or a digit, or the path of a file that ends in .json"
+    )]
     Name {
         /// What was given.
         name: String,
@@ -119,6 +124,7 @@ impl Baseline {
             run: manifest.run.clone(),
             started_unix_ms: manifest.started_unix_ms,
             profile: manifest.profile.clone(),
+            filter: manifest.filter.clone(),
             commit: manifest.commit.clone(),
             dirty: manifest.dirty.clone(),
             env: manifest.env.clone(),
@@ -142,10 +148,14 @@ impl Baseline {
         differing.map(|(name, old, new)| format!("{name}: {old} then, {new} now")).collect()
     }
 
-    /// Whether `env` compiles as the baseline's did: what is counted must then agree.
+    /// What a build in `env` has in common with the baseline's.
     #[must_use]
-    pub fn is_same_build(&self, env: &Environment) -> bool {
-        self.env.rustc == env.rustc && self.env.profile == env.profile
+    pub fn build(&self, env: &Environment) -> Build {
+        match (self.env.profile == env.profile, self.env.rustc == env.rustc) {
+            (true, true) => Build::Same,
+            (true, false) => Build::OtherCompiler,
+            (false, _) => Build::Other,
+        }
     }
 
     /// Writes the baseline by temporary file, sync and rename: whatever happens, the old one or the new one is there, whole.
@@ -189,21 +199,39 @@ impl Baseline {
         let baseline: Self = serde_json::from_slice(text).map_err(|error| format!("not a baseline: {error}"))?;
         let is_sound = |saved: &Saved| {
             let Estimate { lo, value, hi } = saved.estimate();
-            [lo, value, hi].iter().all(|end| end.is_finite()) && lo <= hi
+            let has_level = saved.ci.is_none_or(|ci| (ci.level - stats::CONFIDENCE).abs() < 1e-9);
+            [lo, value, hi].iter().all(|end| end.is_finite()) && lo <= value && value <= hi && has_level
         };
-        match baseline.figures.iter().find(|saved| !is_sound(saved)) {
-            Some(saved) => Err(format!("{} {} is no figure", saved.bench, saved.metric)),
+        if let Some(saved) = baseline.figures.iter().find(|saved| !is_sound(saved)) {
+            return Err(format!("{} {} is no figure", saved.bench, saved.metric));
+        }
+        let mut keys: Vec<_> = baseline.figures.iter().map(|saved| (&saved.bench, saved.metric)).collect();
+        keys.sort_unstable();
+        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(twice) => Err(format!("{} {} stands there twice", twice[0].0, twice[0].1)),
+            None if baseline.figures.is_empty() => Err("it holds no figures".to_owned()),
             None => Ok(baseline),
         }
     }
 }
 
-/// Where the baseline `name` is below `folder`; a name with a slash or an ending `.json` is the path of a file.
+/// What two builds have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// Compiler and profile: the same work takes the same instructions.
+    Same,
+    /// The profile: the same work makes the same allocations.
+    OtherCompiler,
+    /// Nothing that figures could be held to.
+    Other,
+}
+
+/// Where the baseline `name` is below `folder`; a name that ends in `.json` is the path of a file.
 ///
 /// # Errors
 /// [`BaselineError::Name`].
 pub fn path_of(folder: &Path, name: &str) -> Result<PathBuf, BaselineError> {
-    if name.contains('/') || name.ends_with(".json") {
+    if Path::new(name).extension().is_some_and(|ending| ending == "json") {
         return Ok(PathBuf::from(name));
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -268,6 +296,9 @@ fn parse_rule(text: &str) -> Result<Rule, String> {
     let word = STATISTICS.iter().find(|(word, _)| *word == name).map(|(_, metric)| *metric);
     let metric = word.or_else(|| name.parse().ok()).filter(|metric| metric.direction() != Direction::Stated);
     let metric = metric.ok_or_else(|| {
+        if name == "iqr" {
+            return "an interquartile range is not kept; stddev or p90 and p50 say how wide it spreads".to_owned();
+        }
         let words: Vec<&str> = STATISTICS.iter().map(|(word, _)| *word).collect();
         format!("`{name}` is no statistic: {}, or a metric like allocs.count", words.join(", "))
     })?;
@@ -291,6 +322,8 @@ pub struct Change {
     pub after: Option<f64>,
     /// By how much it has become worse, in the unit of the metric and with the interval that both intervals leave: below 0 is better.
     pub worse: Option<Estimate>,
+    /// The same as a share of what it was: how sure it is says what both intervals leave. `None` from 0 or below.
+    pub share: Option<Estimate>,
     /// What is allowed, where something is.
     pub most: Option<Worse>,
     /// The verdict, where something is allowed; otherwise the change is advice.
@@ -298,14 +331,6 @@ pub struct Change {
 }
 
 impl Change {
-    /// [`Change::worse`] as a share of what it was; `None` where it was 0.
-    #[must_use]
-    pub fn share(&self) -> Option<Estimate> {
-        let Estimate { lo, value, hi } = self.worse?;
-        let base = self.before.abs();
-        (base > 0.0).then(|| Estimate { lo: lo / base, value: value / base, hi: hi / base })
-    }
-
     /// Whether the intervals of then and now do not touch.
     #[must_use]
     pub fn is_clear(&self) -> bool {
@@ -313,26 +338,42 @@ impl Change {
     }
 }
 
-/// Whether a figure is counted, and so the same for the same work and build: allocations, instructions, bytes an item.
-fn is_counted(metric: Metric) -> bool {
-    metric.is_deterministic() || metric == Metric::MemoryPerItem
+impl Build {
+    /// Whether a figure is counted, and so the same for the same work in such a build: allocations, bytes an item, instructions.
+    fn binds(self, metric: Metric) -> bool {
+        let is_counted = metric.is_deterministic() || metric == Metric::MemoryPerItem;
+        match self {
+            Self::Same => is_counted,
+            Self::OtherCompiler => is_counted && metric != Metric::Instructions,
+            Self::Other => false,
+        }
+    }
+}
+
+impl Rule {
+    /// A median is the percentile of 50.
+    pub(crate) fn is_about(&self, metric: Metric) -> bool {
+        let same = [Metric::LatencyMedian, Metric::LatencyP50];
+        self.metric == metric || same.contains(&self.metric) && same.contains(&metric)
+    }
 }
 
 /// Holds the figures of now against those of `before`, one change a figure of `before` that has a better and a worse.
 ///
-/// A rule counts for its metric. Without one, a figure that is counted may not grow at all where `same_build` says that one compiler
-/// made both; everything else is advice.
+/// A rule counts for its metric. Without one, a figure that is counted may not grow at all where both builds would count alike;
+/// everything else is advice.
 #[must_use]
-pub fn compare(before: &[Saved], now: &[Saved], rules: &[Rule], same_build: bool) -> Vec<Change> {
+pub fn compare(before: &[Saved], now: &[Saved], rules: &[Rule], build: Build) -> Vec<Change> {
     let directed = before.iter().filter(|old| old.metric.direction() != Direction::Stated);
     let changes = directed.map(|old| {
         let new = now.iter().find(|new| new.bench == old.bench && new.metric == old.metric);
-        let rule = rules.iter().find(|rule| rule.metric == old.metric).map(|rule| rule.most);
-        let most = rule.or_else(|| (same_build && is_counted(old.metric)).then_some(Worse::Share(0.0)));
+        let rule = rules.iter().find(|rule| rule.is_about(old.metric)).map(|rule| rule.most);
+        let most = rule.or_else(|| build.binds(old.metric).then_some(Worse::Share(0.0)));
         let worse = new.map(|new| worse_by(old, new));
-        let verdict = most.map(|most| worse.map_or(Verdict::Missing, |worse| verdict(old, worse, most)));
+        let share = new.and_then(|new| share(old, new));
+        let verdict = most.map(|most| new.map_or(Verdict::Missing, |new| verdict(old, new, most)));
         let (bench, after) = (old.bench.clone(), new.map(|new| new.value));
-        Change { bench, metric: old.metric, before: old.value, after, worse, most, verdict }
+        Change { bench, metric: old.metric, before: old.value, after, worse, share, most, verdict }
     });
     changes.collect()
 }
@@ -343,12 +384,35 @@ fn worse_by(old: &Saved, new: &Saved) -> Estimate {
     Estimate { lo: more.lo - less.hi, value: more.value - less.value, hi: more.hi - less.lo }
 }
 
-fn verdict(old: &Saved, worse: Estimate, most: Worse) -> Verdict {
-    let amount = match most {
-        Worse::Share(share) => share * old.value.abs(),
-        Worse::Amount(amount) => amount,
+/// By which share of the old figure the new one is worse; the old one's interval counts in both.
+fn share(old: &Saved, new: &Saved) -> Option<Estimate> {
+    let (then, now) = (old.estimate(), new.estimate());
+    let grown =
+        Estimate { lo: now.lo / then.hi - 1.0, value: now.value / then.value - 1.0, hi: now.hi / then.lo - 1.0 };
+    let fallen = Estimate { lo: -grown.hi, value: -grown.value, hi: -grown.lo };
+    (then.lo > 0.0).then_some(if old.metric.direction() == Direction::Higher { fallen } else { grown })
+}
+
+fn verdict(old: &Saved, new: &Saved, most: Worse) -> Verdict {
+    let (then, now) = (old.estimate(), new.estimate());
+    // What is above what is allowed, in the metric's unit; the share is one of every figure that the old one may have been.
+    let excess = match most {
+        Worse::Amount(amount) => shifted(worse_by(old, new), -amount),
+        Worse::Share(share) if then.lo < 0.0 => shifted(worse_by(old, new), -share * then.value.abs()),
+        Worse::Share(share) if old.metric.direction() == Direction::Higher => {
+            let least = |end: f64| end * (1.0 - share);
+            Estimate { lo: least(then.lo) - now.hi, value: least(then.value) - now.value, hi: least(then.hi) - now.lo }
+        }
+        Worse::Share(share) => {
+            let most = |end: f64| end * (1.0 + share);
+            Estimate { lo: now.lo - most(then.hi), value: now.value - most(then.value), hi: now.hi - most(then.lo) }
+        }
     };
-    judge(worse, Bound { operator: Operator::AtMost, value: amount }, old.metric, 0.0).0
+    judge(excess, Bound { operator: Operator::AtMost, value: 0.0 }, old.metric, 0.0).0
+}
+
+fn shifted(Estimate { lo, value, hi }: Estimate, by: f64) -> Estimate {
+    Estimate { lo: lo + by, value: value + by, hi: hi + by }
 }
 
 #[cfg(test)]
@@ -361,9 +425,9 @@ mod tests {
         Saved { bench: "a/b/c".to_owned(), metric, value, ci }
     }
 
-    fn verdict_of(old: &Saved, new: &Saved, rules: &str, same_build: bool) -> Option<Verdict> {
+    fn verdict_of(old: &Saved, new: &Saved, rules: &str, build: Build) -> Option<Verdict> {
         let rules = if rules.is_empty() { Vec::new() } else { parse_rules(rules).expect(rules) };
-        let changes = compare(std::slice::from_ref(old), std::slice::from_ref(new), &rules, same_build);
+        let changes = compare(std::slice::from_ref(old), std::slice::from_ref(new), &rules, build);
         changes.first().and_then(|change| change.verdict)
     }
 
@@ -396,6 +460,7 @@ mod tests {
             ("mean:<5%", "does not begin with a number"),
             ("mean:1e999%", "not a unit"),
             ("mode:5%", "is no statistic"),
+            ("iqr:5%", "is not kept"),
             ("count:5%", "is no statistic"),
             ("mean:10%,median:5 %", "has no unit"),
             ("mean:5%,mean:7%", "twice"),
@@ -409,30 +474,37 @@ mod tests {
     fn a_rule_fails_only_what_is_surely_worse_by_more() {
         let old = saved(Metric::LatencyMean, 99.0, 100.0, 101.0);
         let new = |lo, hi| saved(Metric::LatencyMean, lo, (lo + hi) / 2.0, hi);
-        assert_eq!(verdict_of(&old, &new(119.0, 121.0), "mean:10%", true), Some(Verdict::Fail));
-        assert_eq!(verdict_of(&old, &new(119.0, 121.0), "mean:30%", true), Some(Verdict::Pass));
-        assert_eq!(verdict_of(&old, &new(105.0, 114.0), "mean:10%", true), Some(Verdict::Inconclusive));
-        assert_eq!(verdict_of(&old, &new(119.0, 121.0), "mean:5ns", true), Some(Verdict::Fail));
-        assert_eq!(verdict_of(&old, &new(50.0, 60.0), "mean:0%", true), Some(Verdict::Pass));
-        assert_eq!(verdict_of(&old, &new(119.0, 121.0), "", true), None, "time is advice without a rule");
+        assert_eq!(verdict_of(&old, &new(119.0, 121.0), "mean:10%", Build::Same), Some(Verdict::Fail));
+        assert_eq!(verdict_of(&old, &new(119.0, 121.0), "mean:30%", Build::Same), Some(Verdict::Pass));
+        assert_eq!(verdict_of(&old, &new(105.0, 114.0), "mean:10%", Build::Same), Some(Verdict::Inconclusive));
+        assert_eq!(verdict_of(&old, &new(119.0, 121.0), "mean:5ns", Build::Same), Some(Verdict::Fail));
+        assert_eq!(verdict_of(&old, &new(50.0, 60.0), "mean:0%", Build::Same), Some(Verdict::Pass));
+        assert_eq!(verdict_of(&old, &new(119.0, 121.0), "", Build::Same), None, "time is advice without a rule");
+        let wide = saved(Metric::LatencyMean, 60.0, 100.0, 140.0);
+        assert_eq!(verdict_of(&wide, &new(245.0, 255.0), "mean:100%", Build::Same), Some(Verdict::Inconclusive));
+        assert_eq!(verdict_of(&wide, &new(281.0, 290.0), "mean:100%", Build::Same), Some(Verdict::Fail));
         let rate = |value| saved(Metric::Throughput, value, value, value);
-        assert_eq!(verdict_of(&rate(100.0), &rate(85.0), "ops:10%", true), Some(Verdict::Fail));
-        assert_eq!(verdict_of(&rate(100.0), &rate(200.0), "ops:10%", true), Some(Verdict::Pass));
-        assert_eq!(verdict_of(&rate(100.0), &rate(90.0), "ops:10%", true), Some(Verdict::Pass), "at the limit");
+        assert_eq!(verdict_of(&rate(100.0), &rate(85.0), "ops:10%", Build::Same), Some(Verdict::Fail));
+        assert_eq!(verdict_of(&rate(100.0), &rate(200.0), "ops:10%", Build::Same), Some(Verdict::Pass));
+        assert_eq!(verdict_of(&rate(100.0), &rate(90.0), "ops:10%", Build::Same), Some(Verdict::Pass), "at the limit");
     }
 
     #[test]
     fn what_is_counted_binds_for_one_compiler_and_from_zero_any_growth_is_too_much() {
         let count = |value| saved(Metric::AllocsCount, value, value, value);
-        assert_eq!(verdict_of(&count(0.0), &count(0.0), "", true), Some(Verdict::Pass));
-        assert_eq!(verdict_of(&count(0.0), &count(1.0), "", true), Some(Verdict::Fail));
-        assert_eq!(verdict_of(&count(2.0), &count(1.0), "", true), Some(Verdict::Pass));
-        assert_eq!(verdict_of(&count(2.0), &count(3.0), "", false), None, "another compiler may count otherwise");
-        assert_eq!(verdict_of(&count(2.0), &count(3.0), "allocs.count:50%", true), Some(Verdict::Pass));
-        let gone = compare(&[count(1.0)], &[], &[], true);
+        assert_eq!(verdict_of(&count(0.0), &count(0.0), "", Build::Same), Some(Verdict::Pass));
+        assert_eq!(verdict_of(&count(0.0), &count(1.0), "", Build::Same), Some(Verdict::Fail));
+        assert_eq!(verdict_of(&count(2.0), &count(1.0), "", Build::Same), Some(Verdict::Pass));
+        assert_eq!(verdict_of(&count(2.0), &count(3.0), "", Build::OtherCompiler), Some(Verdict::Fail));
+        assert_eq!(verdict_of(&count(2.0), &count(3.0), "", Build::Other), None, "a debug build counts otherwise");
+        let instructions = |value| saved(Metric::Instructions, value, value, value);
+        assert_eq!(verdict_of(&instructions(2.0), &instructions(3.0), "", Build::Same), Some(Verdict::Fail));
+        assert_eq!(verdict_of(&instructions(2.0), &instructions(3.0), "", Build::OtherCompiler), None);
+        assert_eq!(verdict_of(&count(2.0), &count(3.0), "allocs.count:50%", Build::Same), Some(Verdict::Pass));
+        let gone = compare(&[count(1.0)], &[], &[], Build::Same);
         assert_eq!((gone[0].verdict, gone[0].after), (Some(Verdict::Missing), None));
         let stated = [saved(Metric::Count, 1.0, 1.0, 1.0)];
-        assert_eq!(compare(&stated, &stated, &[], true), [], "no better and no worse");
+        assert_eq!(compare(&stated, &stated, &[], Build::Same), [], "no better and no worse");
     }
 
     proptest! {
@@ -441,7 +513,7 @@ mod tests {
         fn worse_is_never_judged_better(before in 1.0_f64..1e6, after in 1.0_f64..1e6, more in 0.0_f64..1e6, percent in 0_u32..300) {
             let rules = format!("mean:{percent}%");
             let figure = |value: f64| saved(Metric::LatencyMean, value * 0.98, value, value * 1.02);
-            let rank = |after: f64| match verdict_of(&figure(before), &figure(after), &rules, true) {
+            let rank = |after: f64| match verdict_of(&figure(before), &figure(after), &rules, Build::Same) {
                 Some(Verdict::Pass) => 0,
                 Some(Verdict::Inconclusive) => 1,
                 _ => 2,

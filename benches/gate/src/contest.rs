@@ -4,13 +4,15 @@
 //! is this workspace's component under the same works. A rival that does not build or run is absent with its reason, and the
 //! others go on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use cargo_metadata::diagnostic::DiagnosticLevel;
 use cargo_metadata::{Message, MetadataCommand};
 use harness::metric::Metric;
 use harness::record::{Interval, Record};
@@ -24,6 +26,8 @@ const OURS: &str = "ours";
 const PAIRS: usize = 6;
 /// Pairs of processes where the first ones do not tell.
 const MOST_PAIRS: usize = 18;
+/// Pairs of processes at each look. There is no third: going on until it tells would make it tell what is not there.
+const LOOKS: [usize; 2] = [PAIRS, MOST_PAIRS];
 
 /// A component and its rivals.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Contest {
     folder: PathBuf,
     ours: Contender,
     rivals: Vec<Contender>,
+    /// How long a process may take.
+    limit: Duration,
     _lock: fs::File,
 }
 
@@ -63,7 +69,7 @@ pub struct Measured {
     pub theirs: f64,
     /// The geometric mean of theirs / ours over pairs of processes that followed each other.
     pub ratio: f64,
-    /// Its interval: Student's t over the logarithms.
+    /// Its interval: Student's t over the logarithms, as wide as two looks at the figures ask for.
     pub interval: Interval,
     /// Pairs of processes.
     pub pairs: u64,
@@ -73,6 +79,9 @@ pub struct Measured {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContestError {
+    /// A component is a folder of the rivals' workspace, not a path.
+    #[error("`{0}` is no name of a component")]
+    Name(String),
     /// There are no rivals for this component.
     #[error("no rivals of `{component}` in {folder}")]
     Unknown {
@@ -98,11 +107,23 @@ pub enum ContestError {
 }
 
 impl Contest {
-    /// Builds `component` and its rivals in the workspace `peers`, into the folder `target`; results go below `out`.
+    /// Builds `component` and its rivals in the workspace `peers`, into the folder `target`; results go below `out`. A process that
+    /// takes longer than `limit` is stopped.
     ///
     /// # Errors
     /// [`ContestError`]. A rival that does not build is no error: its comparisons say so.
-    pub fn prepare(peers: &Path, component: &str, target: &Path, out: &Path) -> Result<Self, ContestError> {
+    pub fn prepare(
+        peers: &Path,
+        component: &str,
+        target: &Path,
+        out: &Path,
+        limit: Duration,
+    ) -> Result<Self, ContestError> {
+        // It becomes a part of folders that are emptied.
+        let is_plain = Path::new(component).components().eq([Component::Normal(OsStr::new(component))]);
+        if !is_plain || component.contains('/') {
+            return Err(ContestError::Name(component.to_owned()));
+        }
         let workspace = |reason: String| ContestError::Workspace { folder: peers.to_owned(), reason };
         let metadata = MetadataCommand::new().manifest_path(peers.join("Cargo.toml")).no_deps().exec();
         let metadata = metadata.map_err(|error| workspace(error.to_string()))?;
@@ -130,7 +151,7 @@ impl Contest {
                 let peer = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 eprintln!("building {peer}");
                 let binary = build(peers, &package.name, target).and_then(|binary| {
-                    let benches = list(&peer, &binary, &folder).map_err(|error| error.to_string())?;
+                    let benches = list(&peer, &binary, &folder, limit).map_err(|error| error.to_string())?;
                     let (prefix, suffix) = (format!("peers/{component}/"), format!("/{peer}"));
                     let works = benches.iter().filter_map(|id| id.strip_prefix(&prefix)?.strip_suffix(&suffix));
                     Ok((binary, works.map(str::to_owned).collect()))
@@ -144,7 +165,14 @@ impl Contest {
             return Err(ContestError::Ours(reason.clone()));
         }
         contenders.sort_by(|a, b| a.peer.cmp(&b.peer));
-        Ok(Self { component: component.to_owned(), folder, ours, rivals: contenders, _lock: lock })
+        Ok(Self { component: component.to_owned(), folder, ours, rivals: contenders, limit, _lock: lock })
+    }
+
+    /// Whether there is a rival `peer` that may do `work` with ours: one that does not build may do anything.
+    #[must_use]
+    pub fn has(&self, work: &str, peer: &str) -> bool {
+        let does = |contender: &Contender| contender.binary.as_ref().map_or(true, |(_, works)| works.contains(work));
+        does(&self.ours) && self.rivals.iter().any(|rival| rival.peer == peer && does(rival))
     }
 
     /// Compares ours with every rival at every work that `selects` picks. `is_undecided(comparison)` asks for more processes.
@@ -158,6 +186,8 @@ impl Contest {
     ) -> Result<Vec<Comparison>, ContestError> {
         let (binary, works) = self.ours.binary.as_ref().map_err(|reason| ContestError::Ours(reason.clone()))?;
         let mut comparisons = Vec::new();
+        // A rival that hangs is not asked again: it would hang at every work.
+        let mut hung: BTreeMap<&str, String> = BTreeMap::new();
         for work in works.iter().filter(|work| selects(work)) {
             for rival in &self.rivals {
                 let comparison = |outcome| Comparison { work: work.clone(), peer: rival.peer.clone(), outcome };
@@ -172,16 +202,30 @@ impl Contest {
                     }
                     Ok((binary, _)) => binary,
                 };
+                if let Some(reason) = hung.get(rival.peer.as_str()) {
+                    comparisons.push(comparison(Err(format!("not asked again: {reason}"))));
+                    continue;
+                }
                 eprintln!("{work}: {OURS} and {}", rival.peer);
                 let (mut own_times, mut their_times) = (Vec::new(), Vec::new());
                 let mut found = comparison(Err("not measured".to_owned()));
-                // Two looks and no more: going on until it tells would make it tell what is not there.
-                for pairs in [PAIRS, MOST_PAIRS] {
+                for pairs in LOOKS {
                     let mut absence = Ok(());
                     while absence.is_ok() && own_times.len() < pairs {
                         absence = self.block(work, binary, rival, theirs, &mut own_times, &mut their_times)?;
                     }
-                    found = comparison(absence.and_then(|()| compare(&own_times, &their_times)));
+                    if let Err(Absence { reason, is_stuck }) = &absence {
+                        if *is_stuck {
+                            hung.insert(&rival.peer, reason.clone());
+                        }
+                        if found.outcome.is_ok() {
+                            // What the first look found stands, undecided as it is.
+                            eprintln!("{work}: {}: {reason}", rival.peer);
+                            break;
+                        }
+                    }
+                    let measured = absence.map_err(|absence| absence.reason);
+                    found = comparison(measured.and_then(|()| compare(&own_times, &their_times)));
                     if found.outcome.is_err() || !is_undecided(&found) {
                         break;
                     }
@@ -201,11 +245,12 @@ impl Contest {
         theirs: &Path,
         own_times: &mut Vec<f64>,
         their_times: &mut Vec<f64>,
-    ) -> Result<Result<(), String>, ContestError> {
+    ) -> Result<Result<(), Absence>, ContestError> {
         for is_ours in [true, false, false, true] {
             let turn = own_times.len() + their_times.len();
             if is_ours {
-                own_times.push(self.turn(work, &self.ours, ours, turn).map_err(ContestError::Ours)?);
+                let time = self.turn(work, &self.ours, ours, turn);
+                own_times.push(time.map_err(|absence| ContestError::Ours(absence.reason))?);
             } else {
                 match self.turn(work, rival, theirs, turn) {
                     Ok(time) => their_times.push(time),
@@ -217,7 +262,7 @@ impl Contest {
     }
 
     /// One fresh process; its mean latency.
-    fn turn(&self, work: &str, contender: &Contender, binary: &Path, turn: usize) -> Result<f64, String> {
+    fn turn(&self, work: &str, contender: &Contender, binary: &Path, turn: usize) -> Result<f64, Absence> {
         let id = format!("peers/{}/{work}/{}", self.component, contender.peer);
         let folder = self.folder.join(format!("{}.{turn}", id.replace('/', "+")));
         let run = format!("{}-{turn}", std::process::id());
@@ -236,14 +281,27 @@ impl Contest {
             .stderr(stderr)
             .spawn()
             .map_err(|error| format!("does not start: {error}"))?;
-        let status = wait(&mut child)?;
+        let status = wait(&mut child, self.limit).map_err(|reason| Absence { reason, is_stuck: true })?;
         if !status.success() {
             let said = fs::read(&log).unwrap_or_default();
             let said = String::from_utf8_lossy(&said);
             let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-            return Err(format!("failed ({status}): {last}"));
+            return Err(format!("failed ({status}): {last}").into());
         }
-        mean_latency(&folder, &id, &run)
+        Ok(mean_latency(&folder, &id, &run)?)
+    }
+}
+
+/// Why a process gave no figure.
+struct Absence {
+    reason: String,
+    /// It did not end by itself.
+    is_stuck: bool,
+}
+
+impl From<String> for Absence {
+    fn from(reason: String) -> Self {
+        Self { reason, is_stuck: false }
     }
 }
 
@@ -269,7 +327,7 @@ fn mean_latency(folder: &Path, id: &str, run: &str) -> Result<f64, String> {
 
 fn compare(ours: &[f64], theirs: &[f64]) -> Result<Measured, String> {
     let ratios: Vec<f64> = theirs.iter().zip(ours).map(|(theirs, ours)| theirs / ours).collect();
-    let (ratio, interval) = stats::ratio_interval(&ratios).ok_or("too few processes")?;
+    let (ratio, interval) = stats::ratio_interval_of_looks(&ratios, LOOKS.len() as u32).ok_or("too few processes")?;
     let pairs = ratios.len() as u64;
     Ok(Measured { ours: stats::mean(ours), theirs: stats::mean(theirs), ratio, interval, pairs })
 }
@@ -279,23 +337,32 @@ fn build(workspace: &Path, package: &str, target: &Path) -> Result<PathBuf, Stri
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let failed = |error: io::Error| format!("cargo: {error}");
     let mut child = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--package", package, "--message-format", "json-render-diagnostics"])
+        .args(["build", "--release", "--locked", "--package", package, "--message-format", "json"])
         .current_dir(workspace)
         .env("CARGO_TARGET_DIR", target)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(failed)?;
-    let mut binary = None;
+    let (mut binary, mut why): (_, Option<String>) = (None, None);
     if let Some(stdout) = child.stdout.take() {
         for message in Message::parse_stream(BufReader::new(stdout)) {
-            if let Message::CompilerArtifact(artifact) = message.map_err(failed)? {
-                binary = artifact.executable.map(cargo_metadata::camino::Utf8PathBuf::into_std_path_buf).or(binary);
+            match message.map_err(failed)? {
+                Message::CompilerArtifact(artifact) => {
+                    binary = artifact.executable.map(cargo_metadata::camino::Utf8PathBuf::into_std_path_buf).or(binary);
+                }
+                Message::CompilerMessage(said) => {
+                    eprint!("{}", said.message.rendered.as_deref().unwrap_or_default());
+                    if said.message.level == DiagnosticLevel::Error {
+                        why = why.or(Some(said.message.message));
+                    }
+                }
+                _ => {}
             }
         }
     }
     if !child.wait().map_err(failed)?.success() {
-        return Err("does not build (cargo says why above)".to_owned());
+        return Err(format!("does not build: {}", why.as_deref().unwrap_or("cargo says why above")));
     }
     binary.ok_or_else(|| "it has no executable".to_owned())
 }

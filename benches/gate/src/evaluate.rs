@@ -122,23 +122,27 @@ impl Evaluation<'_> {
     }
 
     fn rows(&self, bench: &str, limits: &BenchLimits) -> Vec<Row> {
-        let absolute = limits.limits.iter().map(|limit| self.judge_limit(bench, limit));
-        let relative = limits.versus.iter().map(|versus| self.judge_versus(bench, versus));
-        let mut rows: Vec<Row> = absolute.chain(relative).collect();
-        for row in &mut rows {
+        let waiver = limits.waiver.as_ref();
+        let absolute = limits.limits.iter().map(|limit| (self.judge_limit(bench, limit), waiver));
+        let relative =
+            limits.versus.iter().map(|versus| (self.judge_versus(bench, versus), versus.waiver.as_ref().or(waiver)));
+        let mut rows = Vec::new();
+        for (mut row, waiver) in absolute.chain(relative) {
             if !self.selection.selects(bench) {
                 row.verdict = Verdict::NotSelected;
                 row.reason = "outside the filter or the profile".to_owned();
                 row.next = String::new();
+                rows.push(row);
                 continue;
             }
             // What was not measured is not let pass: a waiver is for a known miss.
             let is_miss = matches!(row.verdict, Verdict::Fail | Verdict::Inconclusive);
-            if let (true, Some(waiver)) = (is_miss, &limits.waiver) {
+            if let (true, Some(waiver)) = (is_miss, waiver) {
                 row.reason =
                     format!("{} waived until {}: {} ({})", row.verdict, waiver.until, waiver.reason, row.reason);
                 row.verdict = Verdict::Waived;
             }
+            rows.push(row);
         }
         rows
     }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use harness::record::replace_file;
 
-use crate::run::{Entry, failure, wait};
+use crate::run::{Entry, TIME_LIMIT, failure, wait};
 
 /// A flamegraph and the stacks that it was drawn from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,15 +48,17 @@ impl Flamegraph {
             .stderr(stderr)
             .spawn()
             .map_err(|error| format!("does not start: {error}"))?;
-        let status = wait(&mut child)?;
+        let status = wait(&mut child, TIME_LIMIT)?;
         if !status.success() {
-            return Err(failure(status, &log));
+            return Err(failure(status, &log, &log));
         }
         let drawn = find(&work, "flamegraph.svg").and_then(|svg| Some((find(&work, "stacks.folded")?, svg)));
         let Some((stacks, svg)) = drawn else {
-            return Err(
-                "it draws no flamegraph: is it counted instead of timed, or without the harness's profiler?".to_owned()
-            );
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+            return Err(format!(
+                "it draws no flamegraph: is it counted instead of timed, or without the harness's profiler? ({last})"
+            ));
         };
         let kept = Self { svg: folder.join(format!("{name}.svg")), stacks: folder.join(format!("{name}.folded")) };
         for (from, to) in [(&svg, &kept.svg), (&stacks, &kept.stacks)] {

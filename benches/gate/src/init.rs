@@ -8,7 +8,10 @@ use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
 
 use crate::evaluate::Combined;
 use crate::quantity::Figure;
+use crate::thresholds::Pattern;
 use crate::verdict::Estimate;
+
+const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// How far a first limit stands from what was measured: 2 lets a time double.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,6 +72,8 @@ pub struct Added {
     pub text: String,
     /// The benchmarks that have limits now, with those limits as written.
     pub benches: Vec<(String, String)>,
+    /// Benchmarks whose ids would be globs in the file.
+    pub left_out: Vec<String>,
 }
 
 /// Adds to the file of limits `text` one table for each benchmark in `figures`, whose limits stand `headroom` away from what was
@@ -78,7 +83,10 @@ pub struct Added {
 /// If `text` is not TOML, or has `bench` as something else than a table.
 pub fn add_limits(text: &str, figures: &[Combined], headroom: Headroom, day: &str) -> io::Result<Added> {
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
-    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| invalid(error.to_string()))?;
+    // The TOML library writes neither a mark nor line ends of two characters.
+    let (mark, plain) = text.strip_prefix(BYTE_ORDER_MARK).map_or(("", text), |rest| (BYTE_ORDER_MARK, rest));
+    let ends_in_two = plain.contains("\r\n");
+    let mut document: DocumentMut = plain.parse().map_err(|error: toml_edit::TomlError| invalid(error.to_string()))?;
     let tables = document.entry("bench").or_insert_with(|| {
         let mut table = Table::new();
         table.set_implicit(true);
@@ -86,6 +94,7 @@ pub fn add_limits(text: &str, figures: &[Combined], headroom: Headroom, day: &st
     });
     let tables = tables.as_table_mut().ok_or_else(|| invalid("`bench` is not a table".to_owned()))?;
     let mut benches: Vec<(String, String)> = Vec::new();
+    let mut left_out = Vec::new();
     let mut ids: Vec<&str> = figures.iter().map(|figure| figure.bench.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -95,6 +104,10 @@ pub fn add_limits(text: &str, figures: &[Combined], headroom: Headroom, day: &st
         if limits.is_empty() || tables.contains_key(id) {
             continue;
         }
+        if Pattern::new(id).map_or(true, |pattern| pattern.is_glob()) {
+            left_out.push(id.to_owned());
+            continue;
+        }
         let mut table = Table::new();
         table.decor_mut().set_prefix("\n");
         benches.push((id.to_owned(), limits.to_string().trim().to_owned()));
@@ -102,7 +115,9 @@ pub fn add_limits(text: &str, figures: &[Combined], headroom: Headroom, day: &st
         table.insert("rationale", Item::Value(format!("as measured on {day}, with {headroom} headroom").into()));
         tables.insert(id, Item::Table(table));
     }
-    Ok(Added { text: document.to_string(), benches })
+    let written = document.to_string();
+    let written = if ends_in_two { written.replace("\r\n", "\n").replace('\n', "\r\n") } else { written };
+    Ok(Added { text: format!("{mark}{written}"), benches, left_out })
 }
 
 /// `{ latency.mean = "300ns", allocs.count = 1 }`, for the metrics that say something of their own.
@@ -157,7 +172,8 @@ fn written(metric: Metric, limit: f64) -> Value {
     match metric.dimension() {
         Dimension::Number if limit == limit.trunc() => Value::from(limit as i64),
         Dimension::Number => Value::from(limit),
-        Dimension::Rate => Value::from(format!("{limit:.0}/s")),
+        Dimension::Rate if limit >= 1.0 => Value::from(format!("{limit:.0}/s")),
+        Dimension::Rate => Value::from(format!("{}/s", trimmed(limit))),
         Dimension::Share => Value::from(format!("{} %", trimmed(limit * 100.0))),
         dimension => Value::from(trimmed_unit(&Figure(limit, dimension).to_string())),
     }

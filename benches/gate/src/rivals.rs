@@ -38,13 +38,15 @@ pub struct Rival {
     pub revision: String,
 }
 
-/// The last comparisons of one component.
+/// The last comparisons of one component, as its file holds them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+pub struct Kept {
     schema: u32,
-    component: String,
-    rivals: Vec<Rival>,
+    /// The component, `event-store`.
+    pub component: String,
+    /// One for each work and rival, in the order in which they were measured.
+    pub rivals: Vec<Rival>,
 }
 
 /// The last comparisons of every component, by benchmark id, and which files could not be read.
@@ -60,18 +62,28 @@ fn folder(out: &Path) -> PathBuf {
     out.join("peers")
 }
 
-/// Keeps `rivals` of `component` below `out`, in place of what was kept of the same works and rivals.
+/// Keeps `rivals` of `component` below `out`, in place of what was kept of the same works and rivals; in place of everything, if these
+/// are `all` that there are.
 ///
 /// # Errors
 /// What the file system says; what was kept is untouched then.
-pub fn keep(out: &Path, component: &str, rivals: &[Rival]) -> io::Result<()> {
+pub fn keep(out: &Path, component: &str, rivals: &[Rival], all: bool) -> io::Result<()> {
     let path = folder(out).join(format!("{component}.json"));
-    // What cannot be read is not worth keeping.
-    let before = fs::read(&path).ok().and_then(|text| parse(&text).ok()).map_or_else(Vec::new, |kept| kept.rivals);
+    let before = match fs::read(&path) {
+        // What cannot be read is not worth keeping.
+        Ok(text) if !all => Kept::parse(&text).map_or_else(
+            |reason| {
+                eprintln!("note: {} is replaced: {reason}", path.display());
+                Vec::new()
+            },
+            |kept| kept.rivals,
+        ),
+        _ => Vec::new(),
+    };
     let is_new = |old: &Rival| rivals.iter().any(|new| (&new.work, &new.peer) == (&old.work, &old.peer));
-    let mut all: Vec<Rival> = before.into_iter().filter(|old| !is_new(old)).collect();
-    all.extend(rivals.iter().cloned());
-    let kept = Kept { schema: SCHEMA, component: component.to_owned(), rivals: all };
+    let mut kept: Vec<Rival> = before.into_iter().filter(|old| !is_new(old)).collect();
+    kept.extend(rivals.iter().cloned());
+    let kept = Kept { schema: SCHEMA, component: component.to_owned(), rivals: kept };
     fs::create_dir_all(folder(out))?;
     replace_file(&path, &serde_json::to_vec_pretty(&kept)?)
 }
@@ -84,7 +96,7 @@ pub fn read(out: &Path) -> Rivals {
     let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|own| own == "json")).collect();
     files.sort();
     for path in files {
-        match fs::read(&path).map_err(|error| error.to_string()).and_then(|text| parse(&text)) {
+        match fs::read(&path).map_err(|error| error.to_string()).and_then(|text| Kept::parse(&text)) {
             Ok(Kept { component, rivals: rows, .. }) => {
                 rivals.rows.extend(rows.into_iter().map(|rival| (format!("{component}/{}", rival.work), rival)));
             }
@@ -94,17 +106,23 @@ pub fn read(out: &Path) -> Rivals {
     rivals
 }
 
-fn parse(text: &[u8]) -> Result<Kept, String> {
-    let kept: Kept = serde_json::from_slice(text).map_err(|error| format!("no comparisons: {error}"))?;
-    if kept.schema != SCHEMA {
-        return Err(format!("schema {}, this gate reads {SCHEMA}", kept.schema));
-    }
-    let figures = |rival: &Rival| {
-        let ends = rival.interval.unwrap_or_default();
-        [rival.ours, rival.theirs, rival.ratio].into_iter().flatten().chain(ends).all(f64::is_finite)
-    };
-    match kept.rivals.iter().find(|rival| !figures(rival)) {
-        Some(rival) => Err(format!("{} beside {} is no figure", rival.work, rival.peer)),
-        None => Ok(kept),
+impl Kept {
+    /// Reads a file of comparisons.
+    ///
+    /// # Errors
+    /// A sentence: no JSON of this form, another version, or a figure that is none.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let kept: Self = serde_json::from_slice(text).map_err(|error| format!("no comparisons: {error}"))?;
+        if kept.schema != SCHEMA {
+            return Err(format!("schema {}, this gate reads {SCHEMA}", kept.schema));
+        }
+        let figures = |rival: &Rival| {
+            let ends = rival.interval.unwrap_or_default();
+            [rival.ours, rival.theirs, rival.ratio].into_iter().flatten().chain(ends).all(f64::is_finite)
+        };
+        match kept.rivals.iter().find(|rival| !figures(rival)) {
+            Some(rival) => Err(format!("{} beside {} is no figure", rival.work, rival.peer)),
+            None => Ok(kept),
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::revision::Revision;
 
 /// A benchmark that runs longer than this is stopped and counts as failed.
-const TIME_LIMIT: Duration = Duration::from_secs(600);
+pub const TIME_LIMIT: Duration = Duration::from_secs(600);
 /// The last complete run, and the one before it while the two change places.
 const LATEST: &str = "latest";
 const PREVIOUS: &str = "previous";
@@ -84,7 +84,7 @@ impl Entry {
 pub fn entries(workspace: &Path) -> Result<Vec<Entry>, RunError> {
     let mut entries = Vec::new();
     for (name, binary, package) in build(workspace)? {
-        for bench in list(&name, &binary, &package)? {
+        for bench in list(&name, &binary, &package, TIME_LIMIT)? {
             entries.push(Entry { bench, binary: binary.clone(), package: package.clone() });
         }
     }
@@ -193,7 +193,8 @@ impl Run {
         let results = if attempt == 0 { self.folder.clone() } else { self.folder.join(format!("repeat-{attempt}")) };
         // A criterion home a benchmark: two ids whose sanitised folder names agree do not overwrite each other.
         let name = entry.bench.replace('/', "+");
-        let log = self.folder.join("log").join(format!("{name}.{attempt}.txt"));
+        let of_run = Path::new("log").join(format!("{name}.{attempt}.txt"));
+        let log = self.folder.join(&of_run);
         let output = log
             .parent()
             .map_or(Ok(()), fs::create_dir_all)
@@ -215,8 +216,9 @@ impl Run {
             .stderr(stderr)
             .spawn()
             .map_err(|error| format!("does not start: {error}"))?;
-        let status = wait(&mut child)?;
-        if status.success() { Ok(()) } else { Err(failure(status, &log)) }
+        let status = wait(&mut child, TIME_LIMIT)?;
+        // The reason is read when the run is complete.
+        if status.success() { Ok(()) } else { Err(failure(status, &log, &self.out.join(LATEST).join(of_run))) }
     }
 
     /// Writes the manifest and makes this run the one in `out/latest`; returns that folder.
@@ -255,16 +257,16 @@ pub fn latest(out: &Path) -> PathBuf {
     if !latest.exists() && previous.exists() { previous } else { latest }
 }
 
-/// Waits for a benchmark, and stops it where it takes too long.
-pub(crate) fn wait(child: &mut Child) -> Result<ExitStatus, String> {
+/// Waits for a benchmark, and stops it where it takes longer than `limit`.
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus, String> {
     let began = Instant::now();
     loop {
         match child.try_wait().map_err(|error| error.to_string())? {
             Some(status) => return Ok(status),
-            None if began.elapsed() > TIME_LIMIT => {
+            None if began.elapsed() > limit => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("stopped after {} s", TIME_LIMIT.as_secs()));
+                return Err(format!("stopped after {} s", limit.as_secs()));
             }
             None => thread::sleep(LOOK),
         }
@@ -275,13 +277,13 @@ fn first_line(reason: &str) -> String {
     reason.lines().next().unwrap_or_default().to_owned()
 }
 
-/// One line that says how the process ended, then the end of what it printed.
-pub(crate) fn failure(status: ExitStatus, log: &Path) -> String {
+/// One line that says how the process ended and in which `place` what it printed will be found, then the end of that `log`.
+pub(crate) fn failure(status: ExitStatus, log: &Path, place: &Path) -> String {
     const LINES: usize = 12;
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines[lines.len().saturating_sub(LINES)..].join("\n  ");
-    format!("failed ({status}); the end of {}:\n  {tail}", log.display())
+    format!("failed ({status}); the end of {}:\n  {tail}", place.display())
 }
 
 pub(crate) fn lock(out: &Path) -> Result<File, RunError> {
@@ -324,19 +326,26 @@ fn build(workspace: &Path) -> Result<Vec<(String, PathBuf, PathBuf)>, RunError> 
 }
 
 /// Asks a bench binary for its benchmarks, by the protocol of libtest that criterion and the harness follow.
-pub(crate) fn list(name: &str, binary: &Path, package: &Path) -> Result<Vec<String>, RunError> {
+pub(crate) fn list(name: &str, binary: &Path, package: &Path, limit: Duration) -> Result<Vec<String>, RunError> {
     let refused = |reason: String| RunError::List { binary: name.to_owned(), reason };
-    let output = Command::new(binary)
+    let io = |error: io::Error| refused(error.to_string());
+    // Files and not pipes: nobody has to read them while the binary may hang.
+    let (stdout, stderr) = (tempfile::NamedTempFile::new().map_err(io)?, tempfile::NamedTempFile::new().map_err(io)?);
+    let mut child = Command::new(binary)
         .args(["--bench", "--list"])
         .current_dir(package)
         .env("CARGO_MANIFEST_DIR", package)
         .env_remove("CARGO_CRITERION_PORT")
         .stdin(Stdio::null())
-        .output()
-        .map_err(|error| refused(error.to_string()))?;
-    if !output.status.success() {
-        return Err(refused(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())));
+        .stdout(stdout.reopen().map_err(io)?)
+        .stderr(stderr.reopen().map_err(io)?)
+        .spawn()
+        .map_err(io)?;
+    let status = wait(&mut child, limit).map_err(refused)?;
+    let text = |file: &Path| fs::read(file).map(|text| String::from_utf8_lossy(&text).into_owned()).map_err(io);
+    if !status.success() {
+        return Err(refused(format!("{status}: {}", text(stderr.path())?.trim())));
     }
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = text(stdout.path())?;
     Ok(text.lines().filter_map(|line| line.strip_suffix(": benchmark")).map(str::to_owned).collect())
 }

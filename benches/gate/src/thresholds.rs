@@ -180,6 +180,8 @@ pub struct Versus {
     pub at_least: f64,
     /// As it was written, for messages: `at most 2 times`, `at least 3 times better`.
     pub wording: String,
+    /// If a miss is let pass.
+    pub waiver: Option<Waiver>,
     /// Where it is written.
     pub place: Place,
 }

@@ -5,9 +5,19 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use gate::baseline::{Baseline, Saved};
 use harness::metric::Metric;
 use harness::record::{Figure, Record, Source};
 use support::{Project, manifest, record};
+
+const FIGURE: &str = r#"{"bench":"a/b/c","metric":"latency.mean","value":1.5,"ci":{"lo":1.0,"hi":2.0,"level":0.95}}"#;
+
+/// A baseline of these figures.
+fn with_figures(figures: &str) -> String {
+    let env = r#"{"cpu":"c","cores":1,"kernel":"k","rustc":"r","profile":"release"}"#;
+    let head = r#"{"schema":1,"run":"r","started_unix_ms":0,"profile":"full","commit":null,"dirty":null"#;
+    format!(r#"{head},"env":{env},"figures":[{figures}]}}"#)
+}
 
 const LIMIT: &str = "[bench.\"a/b/c\"]\nown = { latency.mean = \"1us\" }\n";
 
@@ -37,9 +47,9 @@ fn time_is_advice_without_rules_and_what_is_counted_binds() {
     let slower = grown(120.0, 3.0).gate(&["compare", "base"]);
     assert_eq!(slower.code(), 0, "{}", slower.text());
     assert!(slower.text().contains("worse?       a/b/c"), "{}", slower.text());
-    assert!(slower.text().contains("100 ns -> 120 ns, 20.0 % [17.8 %, 22.2 %] worse"), "{}", slower.text());
+    assert!(slower.text().contains("100 ns -> 120 ns, 20.0 % [17.6 %, 22.4 %] worse"), "{}", slower.text());
     let faster = grown(80.0, 3.0).gate(&["compare", "base"]);
-    assert!(faster.text().contains("20.0 % [18.2 %, 21.8 %] better"), "{}", faster.text());
+    assert!(faster.text().contains("20.0 % [18.4 %, 21.6 %] better"), "{}", faster.text());
     let counted = grown(100.0, 4.0).gate(&["compare", "base"]);
     assert_eq!(counted.code(), 1, "{}", counted.text());
     assert!(counted.text().contains("FAIL         a/b/c"), "{}", counted.text());
@@ -94,10 +104,14 @@ fn what_was_measured_then_and_not_now_is_missing_where_it_binds() {
 }
 
 #[test]
-fn another_machine_or_compiler_is_said_and_its_counts_do_not_bind() {
+fn another_machine_or_compiler_is_said_and_only_another_kind_of_build_counts_otherwise() {
     let project = grown(100.0, 4.0);
     let mut other = manifest(&["a/b/c"]);
     other.env.rustc = "rustc 9.9.9".to_owned();
+    project.manifest(&other);
+    let run = project.gate(&["compare", "base"]);
+    assert_eq!(run.code(), 1, "{}", run.text());
+    other.env.profile = "unheard of".to_owned();
     project.manifest(&other);
     let run = project.gate(&["compare", "base"]);
     assert_eq!(run.code(), 0, "{}", run.text());
@@ -109,7 +123,7 @@ fn a_run_that_misses_a_limit_or_is_stale_or_absent_is_not_saved() {
     let project = Project::new("[bench.\"a/b/c\"]\nown = { latency.mean = \"1ns\" }\n");
     let refused = project.gate(&["save", "base"]);
     assert_eq!(refused.code(), 2);
-    assert!(refused.errors().contains("the run misses a limit (1); --force"), "{}", refused.errors());
+    assert!(refused.errors().contains("limits missed: 1); --force"), "{}", refused.errors());
     assert_eq!(project.gate(&["compare", "base"]).code(), 2, "nothing was saved");
     assert_eq!(project.gate(&["save", "base", "--force"]).code(), 0);
     assert_eq!(project.gate(&["compare", "base"]).code(), 0);
@@ -147,8 +161,104 @@ fn changes_that_are_not_committed_are_saved_by_force_alone() {
     project.manifest(&measured);
     let refused = project.gate(&["save", "base"]);
     assert_eq!(refused.code(), 2, "{}", refused.errors());
-    assert!(refused.errors().contains("not committed; --force"), "{}", refused.errors());
+    assert!(refused.errors().contains("changes not committed: 1); --force"), "{}", refused.errors());
     assert_eq!(project.gate(&["save", "base", "--force"]).code(), 0);
+}
+
+/// The last run has no figure of a/b/c any more.
+fn forget_figures(project: &Project) {
+    for entry in std::fs::read_dir(project.latest()).expect("a run").map(|entry| entry.expect("an entry").path()) {
+        if entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("a+b+c.")) {
+            std::fs::remove_file(entry).expect("was there");
+        }
+    }
+}
+
+#[test]
+fn a_benchmark_that_is_gone_or_failed_is_missing_and_its_figures_are_not_kept() {
+    let project = grown(100.0, 3.0);
+    let mut now = manifest(&["a/b/c"]);
+    now.failures.push(("a/b/c".to_owned(), "failed (exit status: 101)".to_owned()));
+    project.manifest(&now);
+    let run = project.gate(&["compare", "base", "--fail", "mean:10%"]);
+    assert_eq!(run.code(), 3, "{}", run.text());
+    let saved = project.gate(&["save", "other"]);
+    assert_eq!(saved.code(), 3, "{}", saved.errors());
+    project.file("thresholds.toml", "version = 1\n");
+    let init = project.gate(&["init"]);
+    assert!(init.text().starts_with("0 benchmarks"), "{}", init.text());
+    forget_figures(&project);
+    project.manifest(&manifest(&["d/e/f"]));
+    let run = project.gate(&["compare", "base"]);
+    assert_eq!(run.code(), 3, "{}", run.text());
+    assert!(run.text().contains("MISSING      a/b/c"), "{}", run.text());
+}
+
+#[test]
+fn a_run_of_less_replaces_a_baseline_of_more_by_force_alone() {
+    let project = grown(100.0, 3.0);
+    project.manifest(&manifest(&["a/b/c", "d/e/f"]));
+    project.record(&record("d/e/f", Metric::LatencyMean, 9.0, 10.0, 11.0));
+    assert_eq!(project.gate(&["save", "base"]).code(), 0);
+    let mut filtered = manifest(&["a/b/c", "d/e/f"]);
+    filtered.filter = Some("d/e".to_owned());
+    project.manifest(&filtered);
+    forget_figures(&project);
+    let refused = project.gate(&["save", "base"]);
+    assert_eq!(refused.code(), 2, "{}", refused.text());
+    assert!(refused.errors().contains("benchmarks of the old baseline not measured: 1"), "{}", refused.errors());
+    assert_eq!(project.gate(&["save", "base", "--force"]).code(), 0);
+    let compared = project.gate(&["compare", "base"]);
+    assert!(compared.text().contains("the baseline was limited to `d/e`"), "{}", compared.text());
+}
+
+#[test]
+fn a_file_that_is_no_baseline_is_not_replaced() {
+    let project = grown(100.0, 3.0);
+    let limits = project.read("thresholds.toml");
+    for name in ["thresholds.toml", "./thresholds.toml", "feature/x"] {
+        let refused = project.gate(&["save", name, "--force"]);
+        assert!(
+            refused.code() == 0 && name == "thresholds.toml" || refused.code() == 2,
+            "{name}: {}",
+            refused.errors()
+        );
+    }
+    assert_eq!(project.read("thresholds.toml"), limits);
+    project.file("package.json", "{\"name\": \"mine\"}");
+    let refused = project.gate(&["save", "./package.json", "--force"]);
+    assert_eq!(refused.code(), 2);
+    assert!(refused.errors().contains("not a baseline"), "{}", refused.errors());
+    assert_eq!(project.read("package.json"), "{\"name\": \"mine\"}");
+}
+
+#[test]
+fn a_baseline_among_the_sources_makes_nothing_stale() {
+    let project = grown(100.0, 3.0);
+    project.file(".gitignore", "out\n");
+    for arguments in [&["init", "-q"][..], &["add", "."], &["commit", "-qm", "first"]] {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        let git = Command::new("git").args(identity).args(arguments).current_dir(project.path(".")).status();
+        assert!(git.expect("git is there").success());
+    }
+    let revision = || {
+        let besides = [project.path("thresholds.toml"), project.path("out")];
+        gate::revision::Revision::of(&project.path("."), &besides.each_ref().map(|path| path.as_path()))
+    };
+    let measure = || {
+        let mut measured = manifest(&["a/b/c"]);
+        let state = revision();
+        (measured.commit, measured.dirty) = (state.commit, state.dirty);
+        project.manifest(&measured);
+    };
+    measure();
+    let saved = project.gate(&["save", "perf/main.json"]);
+    assert_eq!(saved.code(), 0, "{}", saved.errors());
+    let compared = project.gate(&["compare", "perf/main.json"]);
+    assert_eq!(compared.code(), 0, "{}{}", compared.text(), compared.errors());
+    measure();
+    let compared = project.gate(&["compare", "perf/main.json"]);
+    assert_eq!(compared.code(), 0, "measured with it there: {}{}", compared.text(), compared.errors());
 }
 
 #[test]
@@ -166,6 +276,10 @@ fn a_name_is_that_of_a_file_or_a_path_and_a_file_that_is_no_baseline_is_named() 
         ("{\"schema\": 1}", "not a baseline"),
         ("{\"schema\": 99}", "schema 99, this gate reads 1"),
         ("[1, 2", "not a baseline"),
+        (&with_figures(""), "no figures"),
+        (&with_figures(&format!("{FIGURE},{FIGURE}")), "stands there twice"),
+        (&with_figures(&FIGURE.replace("1.5", "2.5")), "is no figure"),
+        (&with_figures(&FIGURE.replace("0.95", "0.5")), "is no figure"),
     ] {
         project.file("kept/broken.json", text);
         let run = project.gate(&["compare", "kept/broken.json"]);
@@ -174,51 +288,47 @@ fn a_name_is_that_of_a_file_or_a_path_and_a_file_that_is_no_baseline_is_named() 
     }
 }
 
-/// `KILLS=2000` is the full count; every kill comes at another moment of the command's life.
+/// The child of the test below: writes one baseline over another until it is killed.
+#[test]
+#[ignore = "runs until it is killed"]
+fn writes_baselines_for_ever() {
+    let path = std::path::PathBuf::from(std::env::var_os("BASELINE").expect("where to"));
+    let mut baseline = Baseline::read(&path).expect("the first one");
+    for round in 0_u64.. {
+        baseline.run = format!("round-{round}");
+        baseline.write(&path).expect("writes");
+    }
+}
+
+/// `KILLS=2000` is the full count; every kill comes at another moment of the writing.
 #[test]
 fn killed_at_any_moment_the_baseline_is_the_old_or_the_new_one_whole() {
     let kills: u64 = std::env::var("KILLS").map_or(40, |text| text.parse().expect("KILLS is a number"));
-    let project = Project::new(LIMIT);
-    let ids: Vec<String> = (0..300).map(|index| format!("many/benches/{index}")).collect();
-    let benches: Vec<&str> = ids.iter().map(String::as_str).collect();
-    project.manifest(&manifest(&benches));
-    for id in &benches {
-        project.record(&record(id, Metric::LatencyMean, 99.0, 100.0, 101.0));
-    }
-    let baseline = project.path("out/baselines/base.json");
-    assert_eq!(project.gate(&["save", "base", "--force"]).code(), 0);
-    let command = || {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin("cargo-gate"));
-        command.current_dir(project.path(".")).args(["save", "base", "--force", "--out", "out"]);
-        command.env_remove("CARGO_TARGET_DIR").stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
-    let began = std::time::Instant::now();
-    assert!(command().status().expect("starts").success());
-    let life = began.elapsed();
-    let (mut killed, mut replaced) = (0, 0);
+    let project = grown(100.0, 3.0);
+    let path = project.path("out/baselines/base.json");
+    let mut baseline = Baseline::read(&path).expect("saved");
+    let figure = baseline.figures[0].clone();
+    let named = |index: u32| Saved { bench: format!("many/benches/{index}"), ..figure.clone() };
+    baseline.figures = (0..300).map(named).collect();
+    baseline.write(&path).expect("writes");
+    let (mut replaced, mut last) = (0, baseline.run.clone());
     for kill in 0..kills {
-        let before = std::fs::read(&baseline).expect("a baseline");
-        let run = format!("run-{kill}");
-        let mut now = manifest(&benches);
-        now.run.clone_from(&run);
-        project.manifest(&now);
-        for id in &benches {
-            let of_run = record(id, Metric::LatencyMean, 99.0, 100.0, 101.0);
-            // Only a few change their run: what is saved differs, and the set-up stays short.
-            if id.ends_with('7') {
-                project.record(&Record { run: run.clone(), ..of_run });
-            }
-        }
-        let mut child = command().spawn().expect("starts");
-        std::thread::sleep(Duration::from_nanos((life.as_nanos() as u64 * (kill + 1)) / kills));
+        let mut child = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--ignored", "--exact", "writes_baselines_for_ever"])
+            .env("BASELINE", &path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        // From before the first write to some writes later, in steps that do not follow their beat.
+        std::thread::sleep(Duration::from_micros(5_000 + kill * 7_919 % 20_000));
         child.kill().expect("SIGKILL");
-        killed += u64::from(!child.wait().expect("ends").success());
-        let after = std::fs::read(&baseline).expect("there is always one");
-        let whole = gate::baseline::Baseline::parse(&after).expect("whole");
-        assert!(after == before || whole.run == run, "neither the old nor the new one");
-        replaced += u64::from(after != before);
+        assert!(!child.wait().expect("ends").success(), "it ended by itself");
+        let whole = Baseline::read(&path).expect("whole");
+        assert_eq!(whole.figures, baseline.figures);
+        replaced += u64::from(whole.run != last);
+        last = whole.run;
     }
-    eprintln!("{kills} kills: {killed} hit the command, {replaced} left the new baseline, the others the old one");
-    assert!(killed > 0, "no kill hit the command");
+    eprintln!("{kills} kills: {replaced} left another baseline than the one before, the others the same");
+    assert!(replaced > 0, "no kill came after a write");
 }

@@ -193,7 +193,7 @@ exclude = ["slow/*"]
         project.file(&format!("out/latest/{file}"), &serde_json::to_string(&sampled(bench, 100.0)).expect("JSON"));
     }
     let rivals = [rival("maps", 3.0, "no commit"), rival("old-one", 0.5, "0123456789ab")];
-    keep(&project.path("out"), "store", &rivals).expect("kept");
+    keep(&project.path("out"), "store", &rivals, true).expect("kept");
     project
 }
 
@@ -210,7 +210,7 @@ fn page() -> (Project, Browser) {
 fn what_slips_is_seen_first_and_filters_show_what_they_name() {
     let (_project, browser) = page();
     assert_eq!(browser.one(".lead").text(), "One limit is missed.");
-    assert_eq!(browser.shown(".chip"), ["1 FAIL", "1 WARN", "4 PASS", "1 NOT SELECTED"]);
+    assert_eq!(browser.shown(".chip"), ["1 FAIL", "1 WARN", "5 PASS", "1 NOT SELECTED"]);
     assert_eq!(browser.benchmarks(), ["store/load/1", "bus/publish/1", "store/save/1", SCRIPT]);
     assert_eq!(browser.one("#shown").text(), "4 of 5 benchmarks shown");
     assert!(
@@ -261,7 +261,7 @@ fn limits_rivals_and_pictures_are_seen() {
     let short = browser.one("#rivals").text();
     assert_eq!(
         short,
-        "Beside rivals: ahead in 1 of 2 comparisons, some of them measured on another state of the sources."
+        "Beside rivals: ahead in 1 of 2 comparisons, behind in 1, some of them measured on another state of the sources."
     );
     let sizes = browser.value(
         "[...document.querySelectorAll('section:not([hidden]) svg')].map(svg => { const box = svg.getBoundingClientRect(); return Math.min(box.width, box.height) })",

@@ -128,7 +128,7 @@ fn a_ratio_of_separate_figures_is_as_wide_as_both_and_alternating_rounds_are_nar
 #[test]
 fn rivals_are_judged_in_their_own_profile_alone() {
     let limits = thresholds(
-        "[bench.\"a\"]\nown = { latency.mean = \"1us\" }\nversus = [{ of = \"peers/x\", metric = \"latency.mean\", at_least_times = 2 }]\n",
+        "[bench.\"a\"]\nown = { latency.mean = \"1us\" }\nversus = [{ of = \"peers/a/x\", metric = \"latency.mean\", at_least_times = 2 }]\n",
     );
     let measurements = Measurements {
         figures: vec![figure("a", Metric::LatencyMean, "op", 1.0, 2.0, 3.0)],

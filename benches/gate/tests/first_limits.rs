@@ -56,6 +56,37 @@ fn init_makes_the_file_and_leaves_a_broken_one_alone() {
 }
 
 #[test]
+fn init_changes_nothing_but_what_it_adds() {
+    let project = Project::new("");
+    project.manifest(&manifest(&["a/b/c", "d/e/vec[3]"]));
+    project.record(&record("d/e/vec[3]", Metric::LatencyMean, 90.0, 100.0, 110.0));
+    let before = "\u{feff}# mine\r\nversion = 1\r\n";
+    project.file("real.toml", before);
+    std::fs::remove_file(project.path("thresholds.toml")).expect("was there");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::os::unix::fs::symlink("real.toml", project.path("thresholds.toml")).expect("links");
+        let mode = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(project.path("real.toml"), mode).expect("sets");
+    }
+    let run = project.gate(&["init"]);
+    assert_eq!(run.code(), 0, "{}", run.errors());
+    assert!(run.errors().contains("d/e/vec[3] would be a glob"), "{}", run.errors());
+    let after = project.read("real.toml");
+    assert!(after.starts_with(before) && after.contains("a/b/c"), "{after:?}");
+    assert_eq!(after.matches('\n').count(), after.matches("\r\n").count(), "{after:?}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(project.path("real.toml")).expect("is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert!(std::fs::symlink_metadata(project.path("thresholds.toml")).expect("is there").is_symlink());
+    }
+    assert_eq!(project.check(&[]).code(), 0, "what was written can be read");
+}
+
+#[test]
 fn init_without_a_run_that_counts_says_so() {
     let project = Project::new("");
     let mut other = manifest(&["a/b/c"]);
@@ -123,8 +154,20 @@ fn the_schema_takes_what_the_gate_takes_and_refuses_what_it_refuses() {
         (bench("versus = [{ of = \"x\", metric = \"count\", at_most_times = 2 }]"), false),
         (bench("versus = [{ of = \"x\", metric = \"latency.mean\", at_most_times = 2, at_least_times = 1 }]"), false),
         (bench("versus = [{ of = \"x\", metric = \"latency.mean\", at_most_times = 0 }]"), false),
+        (bench("versus = []"), false),
+        (bench("own = {}"), false),
+        (bench("own = { latency.mean = \"1us\" }\nseed = { latency = {} }"), false),
+        (bench("own = { allocs.count = -0.0 }"), true),
         (bench("rationale = \"none\""), false),
         (bench("own = { latency.mean = \"1us\" }\nwaive = { until = \"2999-01-01\", reason = \"r\" }"), true),
+        (bench("own = { latency.mean = \"1us\" }\nwaive = { until = \"someday\", reason = \"r\" }"), false),
+        (bench("own = { latency.mean = \"1us\" }\nwaive = { until = \"29990101\", reason = \"r\" }"), false),
+        (
+            bench(
+                "versus = [{ of = \"x\", metric = \"latency.mean\", at_most_times = 2, waive = { until = \"2999-01-01\", reason = \"r\" } }]",
+            ),
+            true,
+        ),
         (bench("own = { latency.mean = \"1us\" }\nwaive = { until = \"2999-01-01\" }"), false),
     ] {
         let parsed = gate::thresholds::Thresholds::parse(&text, "t.toml".as_ref(), "2026-01-31");

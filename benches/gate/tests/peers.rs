@@ -33,7 +33,8 @@ const RECORD: &str = r`{"schema":1,"run":"RUN","bench":"ID","source":"round",
 struct Workspace(TempDir);
 
 impl Workspace {
-    /// Ours takes 100 ns, `slow` 300 ns, `broken` does not compile, `unproved` did not do its work.
+    /// Ours takes 100 ns, `slow` 300 ns, `broken` does not compile, `unproved` did not do its
+    /// work, `stuck` never comes to an end of it, and `silent` does not even say what it can do.
     fn with_limit(limit: &str) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         let peers = folder.path().join("benches/peers");
@@ -46,6 +47,8 @@ impl Workspace {
             ("slow", contender("slow", 300, 1)),
             ("unproved", contender("unproved", 300, 2)),
             ("broken", "fn main() { no_such_thing() }".to_owned()),
+            ("stuck", contender("stuck", 300, 1).replace("let folder", "loop { std::thread::park() }\nlet folder")),
+            ("silent", "fn main() { loop { std::thread::park() } }".to_owned()),
         ] {
             let package = peers.join("thing").join(peer);
             write(&package.join("src/main.rs"), &source);
@@ -60,7 +63,11 @@ impl Workspace {
 
     fn peers(&self, arguments: &[&str]) -> Output {
         let mut gate = Command::cargo_bin("cargo-gate").expect("built beside this test");
-        gate.current_dir(self.0.path()).env_remove("CARGO_TARGET_DIR").arg("peers").args(arguments);
+        gate.current_dir(self.0.path())
+            .env_remove("CARGO_TARGET_DIR")
+            .arg("peers")
+            .args(["--time-limit", "1"])
+            .args(arguments);
         gate.output().expect("it runs")
     }
 }
@@ -87,7 +94,13 @@ fn a_ratio_that_holds_passes_and_absent_rivals_are_missing_with_their_reason() {
     let said = text(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("3.00 [3.00, 3.00]") && said.contains("PASS"), "{said}");
-    assert!(said.contains("MISSING: does not build") && said.contains("MISSING: unproved"), "{said}");
+    assert!(
+        said.contains("MISSING: does not build: cannot find function `no_such_thing`")
+            && said.contains("MISSING: unproved"),
+        "{said}"
+    );
+    assert_eq!(said.matches("MISSING: stopped after 1 s").count(), 1, "{said}");
+    assert!(said.contains("silent") && said.contains("stopped after 1 s"), "{said}");
 
     let rows: Vec<Value> = serde_json::from_slice(&fs::read(json).expect("written")).expect("JSON");
     let of = |peer: &str| rows.iter().find(|row| row["peer"] == peer).expect("a row a rival");
@@ -118,6 +131,40 @@ fn an_absent_rival_fails_only_under_strict() {
     assert_eq!(lenient.status.code(), Some(0), "{}", text(&lenient));
     assert!(text(&lenient).contains("1 MISSING"), "{}", text(&lenient));
     assert_eq!(workspace.peers(&["thing", "--strict"]).status.code(), Some(3));
+}
+
+#[test]
+fn a_limit_against_a_rival_that_is_not_there_is_an_error_and_not_a_pass() {
+    let output = Workspace::with_limit(&versus("slwo", 0.1)).peers(&["thing"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("no rival `slwo` of thing does push/1"), "{}", text(&output));
+}
+
+#[test]
+fn rivals_without_limits_are_shown_and_judged_by_nobody() {
+    let output = Workspace::with_limit("own = { latency.mean = \"1us\" }\n").peers(&["thing"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("names a rival of thing"), "{}", text(&output));
+}
+
+#[test]
+fn a_miss_that_is_known_is_waived_for_one_rival() {
+    let waived = versus("slow", 4.0).replace(" }]", ", waive = { until = \"2999-01-01\", reason = \"known\" } }]");
+    let output = Workspace::with_limit(&waived).peers(&["thing"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("1 WAIVED"), "{}", text(&output));
+}
+
+#[test]
+fn a_path_is_no_component_and_nothing_is_emptied() {
+    let workspace = Workspace::with_limit(&versus("slow", 2.0));
+    let sources = workspace.0.path().join("benches/peers/thing");
+    for name in [sources.to_str().expect("UTF-8"), "thing/", "../thing", ".", ""] {
+        let output = workspace.peers(&[name]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains("is no name of a component"), "{}", text(&output));
+    }
+    assert!(sources.join("slow/src/main.rs").exists());
 }
 
 #[test]

@@ -56,6 +56,39 @@ fn two_hundred_benchmarks_with_four_limits_and_a_plot_each_stay_below_a_megabyte
 }
 
 #[test]
+fn a_page_that_would_be_larger_leaves_out_plots_and_then_what_slips_least() {
+    use gate::rivals::Rival;
+    let rival = |peer: usize| Rival {
+        work: "w".to_owned(),
+        peer: format!("a-rival-with-a-name-{peer}"),
+        ours: Some(100.0),
+        theirs: Some(50.0),
+        unit: "ns".to_owned(),
+        ratio: Some(0.5),
+        interval: Some([0.4, 0.6]),
+        missing: None,
+        limit: Some("at least 1 times as good".to_owned()),
+        verdict: Some("FAIL".to_owned()),
+        revision: "0123456789ab".to_owned(),
+    };
+    let benches: Vec<String> = (0..200).map(|n| format!("some-component/a-group-of-cases/case-number-{n}")).collect();
+    let mut report = report_of(&benches);
+    report.rivals.rows =
+        benches.iter().flat_map(|bench| (0..4).map(move |peer| (bench.clone(), rival(peer)))).collect();
+    for row in &mut report.rows {
+        row.reason = format!("a reason of any length: {}", "x".repeat(100_000));
+    }
+    let page = html(&report);
+    assert!(page.len() <= 1_000_000, "{} bytes", page.len());
+    assert!(page.contains("Too much for one page: without distributions") && page.ends_with("</html>\n"));
+    let mut many = report_of(&(0..3_000).map(|n| format!("some-component/cases/{n}")).collect::<Vec<_>>());
+    many.warnings = vec!["a warning".repeat(1_000); 100];
+    let page = html(&many);
+    assert!(page.len() <= 1_000_000, "{} bytes", page.len());
+    assert!(page.contains("benchmarks, which are in report.json") && page.contains("some-component/cases/1001</h2>"));
+}
+
+#[test]
 fn the_markdown_report_is_cut_below_a_mebibyte_and_says_so() {
     let benches: Vec<String> = (0..6_000).map(|n| format!("some-component/{}/case-{n}", "group".repeat(8))).collect();
     let mut report = report_of(&benches);
@@ -97,7 +130,7 @@ fn each_verdict_is_counted_and_the_worst_benchmark_comes_first() {
 }
 
 #[test]
-fn comparisons_with_rivals_are_kept_and_shown_and_touch_no_verdict() {
+fn comparisons_with_rivals_are_kept_and_shown_and_touch_no_exit_code() {
     use gate::rivals::{Rival, keep, read};
     let folder = tempfile::tempdir().expect("temporary folder");
     let rival = |work: &str, peer: &str, ratio: Option<f64>| Rival {
@@ -113,8 +146,8 @@ fn comparisons_with_rivals_are_kept_and_shown_and_touch_no_verdict() {
         verdict: None,
         revision: "0123456789ab".to_owned(),
     };
-    keep(folder.path(), "a", &[rival("b/c", "maps", Some(2.0)), rival("b/c", "other", None)]).expect("kept");
-    keep(folder.path(), "a", &[rival("b/c", "maps", Some(0.5)), rival("d", "maps", Some(4.0))]).expect("kept");
+    keep(folder.path(), "a", &[rival("b/c", "maps", Some(2.0)), rival("b/c", "other", None)], false).expect("kept");
+    keep(folder.path(), "a", &[rival("b/c", "maps", Some(0.5)), rival("d", "maps", Some(4.0))], false).expect("kept");
     let rivals = read(folder.path());
     let names: Vec<(&str, &str)> = rivals.rows.iter().map(|(bench, rival)| (&**bench, &*rival.peer)).collect();
     assert_eq!(names, [("a/b/c", "other"), ("a/b/c", "maps"), ("a/d", "maps")], "the last of each counts");
@@ -124,15 +157,30 @@ fn comparisons_with_rivals_are_kept_and_shown_and_touch_no_verdict() {
     with.rivals = rivals;
     assert_eq!(with.exit_status(true), before.exit_status(true));
     let page = html(&with);
-    for part in ["ahead in <b>1</b> of 2", "0.50x", "does not &lt;build&gt;", "data-name=\"a/d\"", "RIVALS"] {
+    for part in [
+        "ahead in <b>1</b> of 2 comparisons, behind in <b>1</b>",
+        "0.50x",
+        "does not &lt;build&gt;",
+        "data-name=\"a/d\"",
+        "RIVALS",
+    ] {
         assert!(page.contains(part), "{part}");
     }
+    let mut lost = with.clone();
+    lost.rivals.rows[1].1.verdict = Some("FAIL".to_owned());
+    let page = html(&lost);
+    assert!(
+        page.contains("One limit is missed.") || page.contains("limits are missed."),
+        "a lost rival is a miss to see"
+    );
+    assert!(page.contains("data-name=\"a/b/c\" data-verdicts=\"") && page.contains("class=\"fail\""));
+    assert_eq!(lost.exit_status(true), before.exit_status(true));
     for text in ["", "{\"schema\":9,\"component\":\"a\",\"rivals\":[]}", "{\"schema\":1}", "[]"] {
         std::fs::write(folder.path().join("peers/a.json"), text).expect("writes");
         let rivals = read(folder.path());
         assert_eq!((rivals.rows.len(), rivals.problems.len()), (0, 1), "{text}");
         assert!(rivals.problems[0].contains("peers/a.json"), "{:?}", rivals.problems);
     }
-    keep(folder.path(), "a", &[rival("d", "maps", Some(4.0))]).expect("what cannot be read is replaced");
+    keep(folder.path(), "a", &[rival("d", "maps", Some(4.0))], false).expect("what cannot be read is replaced");
     assert_eq!(read(folder.path()).rows.len(), 1);
 }

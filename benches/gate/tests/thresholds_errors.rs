@@ -37,9 +37,11 @@ fn each_mistake_in_a_table_is_an_error_with_its_place() {
         ("own = { latency.mean = { min = \"1us\" } }", "3:24", "one limit, not a table"),
         ("versus = { of = \"x\" }", "3:10", "`versus` is a list of tables"),
         ("versus = [\"x must be faster\", 3]", "3:11", "`versus` is a list of tables"),
-        ("own = {}", "2:8", "states no limit"),
+        ("own = {}", "3:7", "`own` states no limit"),
+        ("seed = { latency = {} }", "3:20", "`latency` states no limit"),
+        ("versus = []", "3:10", "`versus` states no limit"),
         ("own = { memory.growth_per_hour = { fail = \"1MB\", ops_per_second = 0 } }", "3:", "a number above 0"),
-        ("own = { latency.mean = \"1us\" }\nwaive = { until = \"20260101\", reason = \"r\" }", "4:19", "expired"),
+        ("own = { latency.mean = \"1us\" }\nwaive = { until = \"20260101\", reason = \"r\" }", "4:19", "is no day"),
         ("versus = [{ of = \"x\", metric = \"latency.mean\" }]", "3:11", "states one of"),
         (
             "versus = [{ of = \"x\", metric = \"latency.mean\", at_most_times = 2, at_least_times = 1 }]",

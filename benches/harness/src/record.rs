@@ -304,16 +304,22 @@ impl Record {
     }
 }
 
-/// Replaces the file at `path` with `content` so that a crash at any time leaves the old file or the whole of the new one.
+/// Replaces the file at `path` with `content` so that a crash at any time leaves the old file or the whole of the new one. A link stays
+/// a link to what is replaced, and the new file may be read and written by whoever the old one could.
 ///
 /// # Errors
 /// What the file system says; the old file is then untouched.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let target = fs::canonicalize(path);
+    let path = target.as_deref().unwrap_or(path);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
     let written = (|| {
         let mut file = File::create(&temporary)?;
+        if let Ok(old) = fs::metadata(path) {
+            file.set_permissions(old.permissions())?;
+        }
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;

@@ -40,16 +40,27 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
 /// The two-sided critical value of Student's t at [`CONFIDENCE`] with `degrees` of freedom; infinite for none.
 #[must_use]
 pub fn t_critical(degrees: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, degrees as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0))
+    t_critical_of_looks(degrees, 1)
+}
+
+/// As [`t_critical`], for data that are looked at up to `looks` times while they come in: whether it is told at any of the looks, the
+/// error stays that of one (Bonferroni).
+fn t_critical_of_looks(degrees: usize, looks: u32) -> f64 {
+    let error = (1.0 - CONFIDENCE) / f64::from(looks.max(1));
+    StudentsT::new(0.0, 1.0, degrees as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(1.0 - error / 2.0))
 }
 
 /// The t interval of the mean of independent `values`; `None` for fewer than two.
 #[must_use]
 pub fn mean_interval(values: &[f64]) -> Option<Interval> {
+    mean_interval_of_looks(values, 1)
+}
+
+fn mean_interval_of_looks(values: &[f64], looks: u32) -> Option<Interval> {
     if values.len() < 2 {
         return None;
     }
-    let half = t_critical(values.len() - 1) * stddev(values) / (values.len() as f64).sqrt();
+    let half = t_critical_of_looks(values.len() - 1, looks) * stddev(values) / (values.len() as f64).sqrt();
     let centre = mean(values);
     Some(Interval { lo: centre - half, hi: centre + half, level: CONFIDENCE })
 }
@@ -112,8 +123,15 @@ pub fn fit_line(points: &[(f64, f64)]) -> Option<Line> {
 /// The geometric mean of positive `ratios` with its t interval over their logarithms; `None` for fewer than two.
 #[must_use]
 pub fn ratio_interval(ratios: &[f64]) -> Option<(f64, Interval)> {
+    ratio_interval_of_looks(ratios, 1)
+}
+
+/// As [`ratio_interval`], where more ratios are taken if these do not tell, up to `looks` times in all: the interval is as much wider
+/// as keeps the error over all looks (Bonferroni).
+#[must_use]
+pub fn ratio_interval_of_looks(ratios: &[f64], looks: u32) -> Option<(f64, Interval)> {
     let logs: Vec<f64> = ratios.iter().map(|r| r.ln()).collect();
-    let interval = mean_interval(&logs)?;
+    let interval = mean_interval_of_looks(&logs, looks)?;
     Some((mean(&logs).exp(), Interval { lo: interval.lo.exp(), hi: interval.hi.exp(), level: interval.level }))
 }
 
@@ -125,6 +143,14 @@ mod tests {
     fn t_critical_agrees_with_printed_tables() {
         for (degrees, expected) in [(1, 12.706), (4, 2.776), (10, 2.228), (30, 2.042)] {
             assert!((t_critical(degrees) - expected).abs() < 1e-3, "{degrees} degrees: {}", t_critical(degrees));
+        }
+    }
+
+    #[test]
+    fn two_looks_have_the_critical_value_of_half_the_error() {
+        for (degrees, expected) in [(5, 3.163), (17, 2.458)] {
+            let critical = t_critical_of_looks(degrees, 2);
+            assert!((critical - expected).abs() < 1e-3, "{degrees} degrees: {critical}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Any bytes as a baseline, any text as rules: a baseline reads back as it was, and every change of it has a verdict where a rule binds.
 #![no_main]
 
-use gate::baseline::{Baseline, compare, parse_rules};
+use gate::baseline::{Baseline, Build, compare, parse_rules};
 use gate::verdict::Verdict;
 use libfuzzer_sys::fuzz_target;
 
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         let Ok(baseline) = Baseline::parse(text) else { continue };
         let again = serde_json::to_vec(&baseline).expect("a baseline is JSON");
         assert_eq!(Baseline::parse(&again).as_ref(), Ok(&baseline));
-        for change in compare(&baseline.figures, &baseline.figures, &rules, true) {
+        for change in compare(&baseline.figures, &baseline.figures, &rules, Build::Same) {
             let bound = rules.iter().any(|rule| rule.metric == change.metric);
             assert!(!bound || change.verdict.is_some_and(|verdict| verdict != Verdict::Missing));
         }

@@ -1,6 +1,7 @@
 //! `save` and `compare`: the figures of a run under a name, and what has changed since.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use harness::record::replace_file;
 
 use super::Project;
 use super::inspect::{last_report, refuse};
-use crate::baseline::{Baseline, Change, Rule, Saved, Worse, compare as changes, path_of};
+use crate::baseline::{Baseline, BaselineError, Change, Rule, Saved, Worse, compare as changes, path_of};
 use crate::evaluate::Selection;
 use crate::quantity::Figure;
 use crate::thresholds::Profile;
@@ -28,8 +29,9 @@ pub(super) fn missing(reason: &dyn std::fmt::Display) -> io::Result<ExitStatus> 
     Ok(ExitStatus::Missing)
 }
 
-/// Saves the last complete run as the baseline `name`, in place of an older one of that name. A run that misses a limit, or that
-/// measured changes that are not committed, is refused without `force`.
+/// Saves the last complete run as the baseline `name`, in place of an older one of that name. A run that misses a limit or
+/// lacks a figure, that measured changes which are not committed, or that would take benchmarks away from the old baseline, is refused
+/// without `force`; a file that is no baseline is never replaced.
 ///
 /// # Errors
 /// What writing to `out` says.
@@ -42,25 +44,38 @@ pub fn save(project: &Project, name: &str, force: bool, out: &mut dyn Write) -> 
         Ok(path) => path,
         Err(error) => return fail(&error),
     };
-    let Some((manifest, measurements)) = project.last_run() else {
+    let Some((manifest, measurements)) = project.last_figures() else {
         return missing(&project.no_run());
     };
-    if let Some(stale) = project.staleness(&manifest) {
+    if let Some(stale) = project.staleness_besides(&manifest, Some(&path)) {
         return missing(&stale);
-    }
-    let is_miss = |verdict| matches!(verdict, Verdict::Fail | Verdict::Error);
-    let missed = last_report(project, &thresholds)
-        .map_or(0, |(report, _)| report.rows.iter().filter(|row| is_miss(row.verdict)).count());
-    if missed > 0 && !force {
-        let limits = if missed == 1 { "a limit" } else { "limits" };
-        return fail(&format!("the run misses {limits} ({missed}); --force saves it all the same"));
-    }
-    if manifest.dirty.is_some() && !force {
-        return fail(&"the run measured changes that are not committed; --force saves it all the same");
     }
     let baseline = Baseline::of(&manifest, &measurements);
     if baseline.figures.is_empty() {
         return missing(&"the last run measured nothing");
+    }
+    let lost = match Baseline::read(&path) {
+        Ok(old) => benches_lost(&old, &baseline),
+        Err(BaselineError::Absent { .. }) => 0,
+        // It may be anything, a source file for example.
+        Err(error) => return fail(&format!("{error}; remove the file to put a baseline in its place")),
+    };
+    let report = last_report(project, &thresholds).map(|(report, _)| report);
+    let count = |verdicts: &[Verdict]| {
+        report.as_ref().map_or(0, |report| report.rows.iter().filter(|row| verdicts.contains(&row.verdict)).count())
+    };
+    let (missed, absent) = (count(&[Verdict::Fail, Verdict::Error]), count(&[Verdict::Missing]));
+    let against = [
+        (missed, "limits missed"),
+        (absent, "figures missing"),
+        (manifest.failures.len(), "benchmarks failed"),
+        (usize::from(manifest.dirty.is_some()), "changes not committed"),
+        (lost, "benchmarks of the old baseline not measured"),
+    ];
+    let against: Vec<String> =
+        against.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{what}: {count}")).collect();
+    if !against.is_empty() && !force {
+        return fail(&format!("not saved ({}); --force saves it all the same", against.join(", ")));
     }
     match baseline.write(&path) {
         Ok(()) => {
@@ -69,6 +84,14 @@ pub fn save(project: &Project, name: &str, force: bool, out: &mut dyn Write) -> 
         }
         Err(error) => fail(&error),
     }
+}
+
+/// How many benchmarks of `old` are not in `new`.
+fn benches_lost(old: &Baseline, new: &Baseline) -> usize {
+    let benches = |baseline: &Baseline| -> BTreeSet<String> {
+        baseline.figures.iter().map(|saved| saved.bench.clone()).collect()
+    };
+    benches(old).difference(&benches(new)).count()
 }
 
 /// What to compare with, and what is too much.
@@ -95,10 +118,10 @@ pub fn compare(project: &Project, compare: &Compare, out: &mut dyn Write) -> io:
         Ok(baseline) => baseline,
         Err(error) => return fail(&error),
     };
-    let Some((manifest, measurements)) = project.last_run() else {
+    let Some((manifest, measurements)) = project.last_figures() else {
         return missing(&project.no_run());
     };
-    if let Some(stale) = project.staleness(&manifest) {
+    if let Some(stale) = project.staleness_besides(&manifest, Some(&path)) {
         return missing(&stale);
     }
     let commit = before.commit.as_deref().map_or("no commit", |commit| commit.get(..12).unwrap_or(commit));
@@ -120,10 +143,19 @@ pub fn compare(project: &Project, compare: &Compare, out: &mut dyn Write) -> io:
     if let Some(filter) = &manifest.filter {
         writeln!(out, "note: the last run was limited to `{filter}`")?;
     }
+    if let Some(filter) = &before.filter {
+        writeln!(out, "note: the baseline was limited to `{filter}`")?;
+    }
     let now = Saved::of(&measurements);
-    let changes = changes(&figures, &now, &compare.rules, before.is_same_build(&manifest.env));
+    let mut changes = changes(&figures, &now, &compare.rules, before.build(&manifest.env));
+    let is_gone = |bench: &String| {
+        !manifest.benches.contains(bench) || manifest.failures.iter().any(|(failed, _)| failed == bench)
+    };
+    for change in changes.iter_mut().filter(|change| change.after.is_none() && is_gone(&change.bench)) {
+        change.verdict = Some(Verdict::Missing);
+    }
     let unused: Vec<&Rule> =
-        compare.rules.iter().filter(|rule| !figures.iter().any(|saved| saved.metric == rule.metric)).collect();
+        compare.rules.iter().filter(|rule| !figures.iter().any(|saved| rule.is_about(saved.metric))).collect();
     write_changes(&changes, out)?;
     for rule in &unused {
         writeln!(out, "{:<13}the baseline has no {}", Verdict::Missing.word(), rule.metric)?;
@@ -152,10 +184,10 @@ pub fn compare(project: &Project, compare: &Compare, out: &mut dyn Write) -> io:
 fn write_changes(changes: &[Change], out: &mut dyn Write) -> io::Result<()> {
     let is_told = |change: &&Change| match change.verdict {
         Some(verdict) => verdict != Verdict::Pass,
-        None => change.is_clear() && change.share().is_none_or(|share| share.value.abs() >= WORTH_SAYING),
+        None => change.is_clear() && change.share.is_none_or(|share| share.value.abs() >= WORTH_SAYING),
     };
     let mut told: Vec<&Change> = changes.iter().filter(is_told).collect();
-    let permille = |change: &Change| change.share().map_or(i64::MAX, |share| (share.value * 1e3) as i64);
+    let permille = |change: &Change| change.share.map_or(i64::MAX, |share| (share.value * 1e3) as i64);
     told.sort_by_key(|change| (change.verdict.is_none(), change.verdict, Reverse(permille(change))));
     for change in told {
         let word = match change.verdict {
@@ -173,7 +205,7 @@ fn in_words(change: &Change) -> String {
     let figure = |value: f64| Figure(value, change.metric.dimension()).to_string();
     let before = figure(change.before);
     let Some(after) = change.after else { return format!("{before} -> not measured") };
-    let by = change.share().map_or_else(String::new, |Estimate { lo, value, hi }| {
+    let by = change.share.map_or_else(String::new, |Estimate { lo, value, hi }| {
         let (sign, word) = if value < 0.0 { (-100.0, "better") } else { (100.0, "worse") };
         let (lo, hi) = (f64::min(lo * sign, hi * sign), f64::max(lo * sign, hi * sign));
         let interval = if lo < hi { format!(" [{lo:.1} %, {hi:.1} %]") } else { String::new() };
@@ -211,7 +243,7 @@ fn row(change: &Change) -> serde_json::Value {
         "before": change.before,
         "after": change.after,
         "worse_by": change.worse.map(interval),
-        "share": change.share().map(interval),
+        "share": change.share.map(interval),
         "verdict": change.verdict.map(Verdict::word),
     })
 }

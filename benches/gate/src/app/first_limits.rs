@@ -34,7 +34,8 @@ pub fn init(project: &Project, headroom: Headroom, out: &mut dyn Write) -> io::R
         Ok(thresholds) => thresholds,
         Err(errors) => return refuse(&errors),
     };
-    let (measurements, problem) = match project.last_run() {
+    let is_new = !path.exists();
+    let (measurements, problem) = match project.last_figures() {
         None => (Measurements::default(), Some(project.no_run())),
         Some((manifest, measurements)) => match project.staleness(&manifest) {
             None => (measurements, None),
@@ -50,7 +51,11 @@ pub fn init(project: &Project, headroom: Headroom, out: &mut dyn Write) -> io::R
         Ok(added) => added,
         Err(error) => return fail(&format!("{}: {error}", path.display())),
     };
-    if (!added.benches.is_empty() || !path.exists())
+    // What is written can be read again: names that mean something else in the file are left out.
+    if let Err(errors) = Thresholds::parse(&added.text, path, &today()) {
+        return refuse(&errors);
+    }
+    if (!added.benches.is_empty() || is_new)
         && let Err(error) = replace_file(path, added.text.as_bytes())
     {
         return fail(&format!("{}: {error}", path.display()));
@@ -58,7 +63,14 @@ pub fn init(project: &Project, headroom: Headroom, out: &mut dyn Write) -> io::R
     for (bench, limits) in &added.benches {
         writeln!(out, "{bench:<60} {limits}")?;
     }
+    for bench in &added.left_out {
+        writeln!(io::stderr(), "note: {bench} would be a glob in the file, and has no limits")?;
+    }
     match problem {
+        Some(problem) if is_new => {
+            writeln!(out, "made {}; {problem}, then `cargo gate init` again", path.display())?;
+            Ok(ExitStatus::Ok)
+        }
         Some(problem) => missing(&problem),
         None => {
             writeln!(out, "{} benchmarks have limits now that had none, in {}", added.benches.len(), path.display())?;

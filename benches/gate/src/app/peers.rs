@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use harness::metric::{Dimension, Metric};
 use harness::record::{Replication, replace_file};
@@ -13,7 +14,7 @@ use crate::measurement::{Measurements, PairedRatio};
 use crate::outcome::{GateReport, Row};
 use crate::quantity::Figure;
 use crate::rivals::{Rival, keep};
-use crate::thresholds::{Thresholds, UnknownBench};
+use crate::thresholds::{ConfigError, Thresholds, UnknownBench};
 use crate::verdict::{ExitStatus, Verdict};
 
 /// How to compare.
@@ -27,6 +28,8 @@ pub struct Peers {
     pub json: Option<PathBuf>,
     /// Whether an absent rival fails.
     pub strict: bool,
+    /// How long a process may take before it is stopped.
+    pub time_limit: Duration,
 }
 
 /// Measures a component against its rivals, prints the ratios, and judges the limits that name them.
@@ -40,19 +43,22 @@ pub fn peers(project: &Project, peers: &Peers, out: &mut dyn Write) -> io::Resul
     };
     let workspace = project.root.join("benches").join("peers");
     let target = target_folder(&project.root).join("peers");
-    let run = Contest::prepare(&workspace, &peers.component, &target, &project.out).and_then(|contest| {
-        let selects = |work: &str| peers.work.as_deref().is_none_or(|part| work.contains(part));
-        contest.run(selects, |comparison| {
-            let report = judge(&thresholds, &peers.component, std::slice::from_ref(comparison), peers.strict);
-            row_of(&report, &peers.component, comparison).is_some_and(|row| row.verdict == Verdict::Inconclusive)
-        })
+    let contest = match Contest::prepare(&workspace, &peers.component, &target, &project.out, peers.time_limit) {
+        Ok(contest) => contest,
+        Err(error) => return super::baselines::fail(&error),
+    };
+    let strangers = strangers(&thresholds, &peers.component, &contest);
+    if !strangers.is_empty() {
+        return super::inspect::refuse(&strangers);
+    }
+    let selects = |work: &str| peers.work.as_deref().is_none_or(|part| work.contains(part));
+    let run = contest.run(selects, |comparison| {
+        let report = judge(&thresholds, &peers.component, std::slice::from_ref(comparison), peers.strict);
+        row_of(&report, &peers.component, comparison).is_some_and(|row| row.verdict == Verdict::Inconclusive)
     });
     let comparisons = match run {
         Ok(comparisons) => comparisons,
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error}")?;
-            return Ok(ExitStatus::Error);
-        }
+        Err(error) => return super::baselines::fail(&error),
     };
     if comparisons.is_empty() {
         writeln!(io::stderr(), "error: no work of {} is selected", peers.component)?;
@@ -61,7 +67,7 @@ pub fn peers(project: &Project, peers: &Peers, out: &mut dyn Write) -> io::Resul
     let report = judge(&thresholds, &peers.component, &comparisons, peers.strict);
     print(&report, &peers.component, &comparisons, out)?;
     let rivals = rivals(&report, &peers.component, &comparisons, &project.revision().to_string());
-    let mut written = vec![(project.out.clone(), keep(&project.out, &peers.component, &rivals))];
+    let mut written = vec![(project.out.clone(), keep(&project.out, &peers.component, &rivals, peers.work.is_none()))];
     if let Some(file) = &peers.json {
         let text = serde_json::to_string_pretty(&rivals)?;
         written.push((file.clone(), replace_file(file, format!("{text}\n").as_bytes())));
@@ -73,7 +79,8 @@ pub fn peers(project: &Project, peers: &Peers, out: &mut dyn Write) -> io::Resul
         }
     }
     let absent = peers.strict && comparisons.iter().any(|comparison| comparison.outcome.is_err());
-    let status = report.exit_status(false);
+    // Without a limit there is nothing to miss.
+    let status = if report.rows.is_empty() { ExitStatus::Ok } else { report.exit_status(false) };
     Ok(if absent { status.worse(ExitStatus::Missing) } else { status })
 }
 
@@ -87,6 +94,17 @@ fn limits_against(component: &str, mut thresholds: Thresholds) -> Thresholds {
     thresholds.benches.retain(|bench| !bench.versus.is_empty());
     thresholds.settings.unknown_bench = UnknownBench::Ignore;
     thresholds
+}
+
+/// Limits against rivals or works that are not there: nobody would ever judge them.
+fn strangers(thresholds: &Thresholds, component: &str, contest: &Contest) -> Vec<ConfigError> {
+    let limits = thresholds.benches.iter().flat_map(|bench| &bench.versus);
+    let unknown = limits.filter_map(|versus| {
+        let (work, peer) = versus.of.strip_prefix(&format!("peers/{component}/"))?.rsplit_once('/')?;
+        let message = format!("no rival `{peer}` of {component} does {work}");
+        (!contest.has(work, peer)).then(|| ConfigError { place: versus.place, path: thresholds.path.clone(), message })
+    });
+    unknown.collect()
 }
 
 fn judge(thresholds: &Thresholds, component: &str, comparisons: &[Comparison], strict: bool) -> GateReport {
@@ -153,6 +171,9 @@ fn print(report: &GateReport, component: &str, comparisons: &[Comparison], out: 
     }
     let counts = report.counts();
     let words = counts.iter().filter(|(_, count)| **count > 0).map(|(verdict, count)| format!("{count} {verdict}"));
+    if report.rows.is_empty() {
+        return writeln!(out, "\nno limit of {} names a rival of {component}", report.thresholds);
+    }
     writeln!(out, "\n{} (limits against rivals in {})", words.collect::<Vec<_>>().join(", "), report.thresholds)
 }
 

@@ -3,12 +3,14 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use gate::app::{self, Check, Compare, Peers, Profile, Project};
 use gate::baseline::{Rule, parse_rules};
 use gate::init::Headroom;
 use gate::report::{FORMATS, Format};
+use gate::run::TIME_LIMIT;
 use gate::verdict::ExitStatus;
 
 /// Runs the benchmark suites, holds every result against thresholds.toml, reports, and exits so that CI can act.
@@ -52,6 +54,9 @@ enum Command {
         /// Exit with 3 where a rival is absent
         #[arg(long)]
         strict: bool,
+        /// Stop a process that takes longer
+        #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+        time_limit: u64,
         #[command(flatten)]
         files: Files,
     },
@@ -185,8 +190,9 @@ fn run(line: CommandLine) -> io::Result<ExitStatus> {
         Command::List(files) => app::list(&files.project()?, &mut out),
         Command::Explain { id, files } => app::explain(&files.project()?, &id, &mut out),
         Command::Doctor(files) => app::doctor(&files.project()?, &mut out),
-        Command::Peers { name, work, json, strict, files } => {
-            app::peers(&files.project()?, &Peers { component: name, work, json, strict }, &mut out)
+        Command::Peers { name, work, json, strict, time_limit, files } => {
+            let time_limit = Duration::from_secs(time_limit);
+            app::peers(&files.project()?, &Peers { component: name, work, json, strict, time_limit }, &mut out)
         }
         Command::Seeds(files) => app::seeds(&files.project()?, &mut out),
         Command::Save { name, force, files } => app::save(&files.project()?, &name, force, &mut out),

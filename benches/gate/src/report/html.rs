@@ -20,7 +20,20 @@ use crate::verdict::Verdict;
 const STYLE: &str = include_str!("html/style.css");
 const SCRIPT: &str = include_str!("html/filter.js");
 
+/// Bytes that a page takes at most.
+const MOST_BYTES: usize = 1_000_000;
+/// Bytes of the note that something was left out.
+const NOTE_BYTES: usize = 200;
+/// Characters of a reason or a warning.
+const MOST_OF_A_REASON: usize = 400;
+
+/// The whole page; where it would be too large, without plots, and where that is too large still, without the benchmarks that slip least.
 pub(super) fn render(report: &GateReport) -> String {
+    let whole = render_with(report, true);
+    if whole.len() <= MOST_BYTES { whole } else { render_with(report, false) }
+}
+
+fn render_with(report: &GateReport, with_plots: bool) -> String {
     let mut page = String::with_capacity(4_096 * (report.rows.len() + 8));
     page.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
@@ -28,16 +41,32 @@ pub(super) fn render(report: &GateReport) -> String {
     let _ = write!(page, "<style>\n{STYLE}</style>\n</head>\n<body>\n");
     push_head(&mut page, report);
     page.push_str("<main id=\"benchmarks\">\n");
-    for section in sections(report) {
-        section.push(&mut page, report);
-    }
-    page.push_str("</main>\n<p id=\"none\" hidden>No benchmark matches the filter.</p>\n");
-    push_warnings(&mut page, report);
+    let mut end = String::from("</main>\n<p id=\"none\" hidden>No benchmark matches the filter.</p>\n");
+    push_warnings(&mut end, report);
     if let Some(env) = &report.env {
-        push_environment(&mut page, report, env);
+        push_environment(&mut end, report, env);
     }
-    let _ = write!(page, "<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
-    page
+    let _ = write!(end, "<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
+
+    let sections = sections(report);
+    let mut left_out = 0;
+    for (shown, section) in sections.iter().enumerate() {
+        let before = page.len();
+        section.push(&mut page, report, with_plots);
+        if !with_plots && page.len() + end.len() + NOTE_BYTES > MOST_BYTES {
+            page.truncate(before);
+            left_out = sections.len() - shown;
+            break;
+        }
+    }
+    if !with_plots {
+        let _ = write!(page, "<p class=\"quiet\">Too much for one page: without distributions");
+        if left_out > 0 {
+            let _ = write!(page, " and without {left_out} benchmarks, which are in report.json");
+        }
+        page.push_str(".</p>\n");
+    }
+    page + &end
 }
 
 /// Text as text, whatever a benchmark or an error is called.
@@ -59,6 +88,18 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// The beginning of a text that may be of any length.
+struct Cut<'t>(&'t str);
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(MOST_OF_A_REASON) {
+            Some((end, _)) => write!(f, "{}…", Text(&self.0[..end])),
+            None => Text(self.0).fmt(f),
+        }
+    }
+}
+
 /// The word that marks a verdict for the style sheet and the filter.
 fn mark(verdict: Verdict) -> &'static str {
     match verdict {
@@ -74,7 +115,12 @@ fn mark(verdict: Verdict) -> &'static str {
 }
 
 fn push_head(page: &mut String, report: &GateReport) {
-    let counts = report.counts();
+    let mut counts = report.counts();
+    // What rivals have shown of these sources counts here; the exit code is that of the run alone.
+    let of_rivals = report.rivals.rows.iter().filter(|(_, rival)| is_current(report, rival));
+    for verdict in of_rivals.filter_map(|(_, rival)| verdict_of(rival)) {
+        *counts.entry(verdict).or_default() += 1;
+    }
     let missed = counts[&Verdict::Error] + counts[&Verdict::Fail];
     let untold = counts[&Verdict::Missing] + counts[&Verdict::Inconclusive];
     let (state, sentence) = match (missed, untold, counts[&Verdict::Pass] + counts[&Verdict::Warn]) {
@@ -143,13 +189,25 @@ fn push_rivals_in_short(page: &mut String, report: &GateReport) {
         }
         return;
     }
-    let ahead = ratios.iter().filter(|&&ratio| ratio > 1.0).count();
+    let intervals: Vec<[f64; 2]> = report.rivals.rows.iter().filter_map(|(_, rival)| rival.interval).collect();
+    let ahead = intervals.iter().filter(|[lo, _]| *lo > 1.0).count();
+    let behind = intervals.iter().filter(|[_, hi]| *hi < 1.0).count();
     let _ = write!(page, "<p id=\"rivals\">Beside rivals: ahead in <b>{ahead}</b> of {} comparisons", ratios.len());
-    let is_old = |rival: &Rival| report.revision.as_ref().is_some_and(|own| *own != rival.revision);
-    if report.rivals.rows.iter().any(|(_, rival)| is_old(rival)) {
+    let _ = write!(page, ", behind in <b>{behind}</b>");
+    if report.rivals.rows.iter().any(|(_, rival)| !is_current(report, rival)) {
         page.push_str(", some of them measured on another state of the sources");
     }
     page.push_str(".</p>\n");
+}
+
+/// Whether the rival was measured beside the sources of the report.
+fn is_current(report: &GateReport, rival: &Rival) -> bool {
+    report.revision.as_ref().is_none_or(|own| *own == rival.revision)
+}
+
+/// What was said of the limit on the rival, if it has one.
+fn verdict_of(rival: &Rival) -> Option<Verdict> {
+    Verdict::ALL.into_iter().find(|verdict| rival.verdict.as_deref() == Some(verdict.word()))
 }
 
 /// A benchmark with everything that is known of it.
@@ -159,6 +217,8 @@ struct Section<'r> {
     rows: Vec<&'r Row>,
     summaries: Vec<&'r Summary>,
     rivals: Vec<&'r Rival>,
+    /// The verdicts on its limits, those against rivals included.
+    verdicts: Vec<Verdict>,
 }
 
 /// The worst first, then by name; rows outside the profile say nothing and stand last.
@@ -175,26 +235,32 @@ fn sections(report: &GateReport) -> Vec<Section<'_>> {
     }
     let mut sections: Vec<Section<'_>> =
         benches.into_iter().map(|(bench, section)| Section { bench, ..section }).collect();
+    for section in &mut sections {
+        let against_rivals = section.rivals.iter().filter(|rival| is_current(report, rival));
+        let verdicts = section.rows.iter().map(|row| row.verdict);
+        section.verdicts = verdicts.chain(against_rivals.filter_map(|rival| verdict_of(rival))).collect();
+    }
     sections.sort_by_key(|section| (section.verdict(), section.bench));
     sections
 }
 
 impl Section<'_> {
-    /// The worst of the rows; without rows, none.
+    /// The worst; without limits, none.
     fn verdict(&self) -> Verdict {
-        self.rows.iter().map(|row| row.verdict).min().unwrap_or(Verdict::NotSelected)
+        self.verdicts.iter().copied().min().unwrap_or(Verdict::NotSelected)
     }
 
-    fn push(&self, page: &mut String, report: &GateReport) {
+    fn push(&self, page: &mut String, report: &GateReport, with_plots: bool) {
         let verdict = self.verdict();
-        let marks: Vec<&str> = self.rows.iter().map(|row| mark(row.verdict)).collect();
+        let mut marks: Vec<&str> = self.verdicts.iter().copied().map(mark).collect();
+        marks.dedup();
         let _ = writeln!(
             page,
             "<section data-name=\"{0}\" data-verdicts=\"{1}\" class=\"{2}\">\n<h2><span class=\"badge\">{3}</span> {0}</h2>",
             Text(self.bench),
             marks.join(" "),
             mark(verdict),
-            match (self.rows.is_empty(), self.rivals.is_empty()) {
+            match (self.verdicts.is_empty(), self.rivals.is_empty()) {
                 (false, _) => verdict.word(),
                 (true, true) => "NO LIMIT",
                 (true, false) => "RIVALS",
@@ -215,7 +281,7 @@ impl Section<'_> {
                 continue;
             }
             told.push(&row.reason);
-            let _ = write!(page, "<p class=\"reason {}\">{}", mark(row.verdict), Text(&row.reason));
+            let _ = write!(page, "<p class=\"reason {}\">{}", mark(row.verdict), Cut(&row.reason));
             if !row.next.is_empty() {
                 let _ = write!(page, " <span class=\"next\">next: <code>{}</code></span>", Text(&row.next));
             }
@@ -224,7 +290,7 @@ impl Section<'_> {
         if !self.rivals.is_empty() {
             self.push_rivals(page, report);
         }
-        if !self.summaries.is_empty() {
+        if !self.summaries.is_empty() && with_plots {
             page.push_str("<div class=\"plots\">\n");
             self.summaries.iter().for_each(|summary| plot::push_distribution(page, summary));
             page.push_str("</div>\n");
@@ -240,7 +306,7 @@ impl Section<'_> {
         for rival in &self.rivals {
             let time =
                 |value: Option<f64>| value.map_or_else(String::new, |value| Figure(value, Dimension::Time).to_string());
-            let verdict = Verdict::ALL.into_iter().find(|verdict| rival.verdict.as_deref() == Some(verdict.word()));
+            let verdict = verdict_of(rival);
             let _ = write!(
                 page,
                 "<tr class=\"{}\"><td>{}</td><td class=\"number\" data-label=\"ours\">{}</td>\
@@ -255,10 +321,10 @@ impl Section<'_> {
                     let _ = write!(page, "{ratio:.2}x <small>[{lo:.2}x, {hi:.2}x]</small>");
                 }
                 _ => {
-                    let _ = write!(page, "<small>{}</small>", Text(rival.missing.as_deref().unwrap_or("not measured")));
+                    let _ = write!(page, "<small>{}</small>", Cut(rival.missing.as_deref().unwrap_or("not measured")));
                 }
             }
-            if report.revision.as_ref().is_some_and(|own| *own != rival.revision) {
+            if !is_current(report, rival) {
                 let _ = write!(page, " <small>measured at {}</small>", Text(&rival.revision));
             }
             let _ = writeln!(
@@ -306,7 +372,7 @@ fn push_warnings(page: &mut String, report: &GateReport) {
     page.push_str("<details class=\"warnings\"><summary>");
     let _ = writeln!(page, "{} warnings</summary><ul>", report.warnings.len());
     for warning in &report.warnings {
-        let _ = writeln!(page, "<li>{}</li>", Text(warning));
+        let _ = writeln!(page, "<li>{}</li>", Cut(warning));
     }
     page.push_str("</ul></details>\n");
 }
@@ -320,6 +386,7 @@ fn push_environment(page: &mut String, report: &GateReport, env: &Environment) {
         ("kernel", env.kernel.as_str()),
         ("compiler", env.rustc.as_str()),
         ("build", env.profile.as_str()),
+        ("sources", report.revision.as_deref().unwrap_or("unknown")),
         ("run", report.run.as_deref().unwrap_or("none")),
     ];
     for (name, value) in entries {

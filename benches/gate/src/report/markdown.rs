@@ -7,6 +7,8 @@ use crate::verdict::Verdict;
 
 /// A step summary of GitHub takes 1 MiB and shows nothing of a longer one. What stands behind the table fits the rest.
 const MOST_BYTES: usize = 1_000_000;
+/// Characters of one cell or warning.
+const MOST_OF_A_TEXT: usize = 1_000;
 
 pub(super) fn render(report: &GateReport) -> String {
     let mut text = String::from("# Gate\n\n");
@@ -16,8 +18,13 @@ pub(super) fn render(report: &GateReport) -> String {
         .filter(|(_, count)| **count > 0)
         .map(|(verdict, count)| format!("**{count}** {verdict}"))
         .collect();
-    let _ =
-        writeln!(text, "{}. Profile `{}`, limits from `{}`.\n", words.join(", "), report.profile, report.thresholds);
+    let _ = writeln!(
+        text,
+        "{}. Profile {}, limits from {}.\n",
+        words.join(", "),
+        escaped(&report.profile),
+        escaped(&report.thresholds)
+    );
     for (shown, line) in report.relaxed.iter().chain(&report.warnings).enumerate() {
         if text.len() > MOST_BYTES / 2 {
             let left = report.relaxed.len() + report.warnings.len() - shown;
@@ -63,7 +70,7 @@ fn push_row(text: &mut String, row: &Row) {
         "| {} | `{}` | {} | {} | {} | {} | {headroom} | {} |",
         row.verdict,
         // A bar ends a cell even inside a code span.
-        row.bench.replace('`', "'").replace('|', "\\|"),
+        row.bench.replace('`', "'").replace('|', "\\|").replace(char::is_control, " "),
         row.metric.map_or("", |metric| metric.name()),
         escaped(&row.value_text()),
         escaped(&row.interval_text()),
@@ -75,12 +82,16 @@ fn push_row(text: &mut String, row: &Row) {
 /// Text that is text in a table's cell, whatever a benchmark or an error is called.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
+    for (at, character) in text.chars().enumerate() {
+        if at == MOST_OF_A_TEXT {
+            escaped.push('…');
+            break;
+        }
         match character {
             '|' | '*' | '_' | '`' | '[' | ']' | '\\' => escaped.extend(['\\', character]),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            '\n' | '\r' => escaped.push(' '),
+            _ if character.is_control() => escaped.push(' '),
             _ => escaped.push(character),
         }
     }

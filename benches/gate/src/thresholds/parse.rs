@@ -211,7 +211,7 @@ impl Reader<'_> {
                 "seeds" => bench.seeds = self.texts(&key),
                 "seed" => bench.limits.extend(self.limits(&key, Class::Seed)),
                 "own" => bench.limits.extend(self.limits(&key, Class::Own)),
-                "versus" => bench.versus = self.comparisons(&key),
+                "versus" => bench.versus = self.comparisons(&key, &bench.pattern),
                 "rationale" => bench.rationale = self.text(&key).map(str::to_owned),
                 _ => bench.waiver = self.waiver(&key),
             }
@@ -228,10 +228,16 @@ impl Reader<'_> {
     fn limits(&mut self, entry: &Entry<'_>, class: Class) -> Vec<Limit> {
         let Some(table) = self.table(entry) else { return Vec::new() };
         let mut limits = Vec::new();
+        if table.is_empty() {
+            self.error(entry.span(), format!("`{}` states no limit", entry.name));
+        }
         for key in all_entries(table) {
             let nested = key.item.as_table_like().filter(|_| key.name.parse::<Metric>().is_err());
             match nested {
                 Some(nested) => {
+                    if nested.is_empty() {
+                        self.error(key.span(), format!("`{}` states no limit", key.name));
+                    }
                     for inner in all_entries(nested) {
                         let name = format!("{}.{}", key.name, inner.name);
                         limits.extend(self.limit(&name, &inner, class));
@@ -331,7 +337,8 @@ impl Reader<'_> {
         let text = match entry.item.as_value() {
             Some(Value::String(text)) => text.value().clone(),
             Some(Value::Integer(number)) => number.value().to_string(),
-            Some(Value::Float(number)) => number.value().to_string(),
+            // Nothing is nothing, with or without a sign.
+            Some(Value::Float(number)) => (number.value() + 0.0).to_string(),
             _ => {
                 self.error(entry.span(), format!("`{metric}` is a text or a number"));
                 return None;
@@ -346,7 +353,7 @@ impl Reader<'_> {
         }
     }
 
-    fn comparisons(&mut self, entry: &Entry<'_>) -> Vec<Versus> {
+    fn comparisons(&mut self, entry: &Entry<'_>, bench: &Pattern) -> Vec<Versus> {
         type Comparison<'a> = (Option<&'a dyn TableLike>, Option<Range<usize>>);
         let comparisons: Vec<Comparison<'_>> = if let Some(array) = entry.item.as_array() {
             array.iter().map(|v| (v.as_inline_table().map(|table| table as &dyn TableLike), v.span())).collect()
@@ -355,10 +362,17 @@ impl Reader<'_> {
         } else {
             vec![(None, entry.span())]
         };
+        if comparisons.is_empty() {
+            self.error(entry.span(), "`versus` states no limit");
+        }
         let mut versus = Vec::new();
         for (table, span) in comparisons {
             match table {
-                Some(table) => versus.extend(self.comparison(table, span)),
+                Some(table) => {
+                    let comparison = self.comparison(table, span.clone());
+                    self.check_rival(comparison.as_ref(), span, bench);
+                    versus.extend(comparison);
+                }
                 None => self.error(span, "`versus` is a list of tables"),
             }
         }
@@ -366,8 +380,8 @@ impl Reader<'_> {
     }
 
     fn comparison(&mut self, table: &dyn TableLike, span: Option<Range<usize>>) -> Option<Versus> {
-        let (mut of, mut metric, mut bounds) = (None, None, Vec::new());
-        for key in self.entries(table, &["of", "metric", "at_least_times", "at_most_times"], "`versus`") {
+        let (mut of, mut metric, mut bounds, mut waiver) = (None, None, Vec::new(), None);
+        for key in self.entries(table, &["of", "metric", "at_least_times", "at_most_times", "waive"], "`versus`") {
             match key.name {
                 "of" => of = self.text(&key).map(str::to_owned),
                 "metric" => {
@@ -377,6 +391,7 @@ impl Reader<'_> {
                         self.error(key.span(), format!("`{name}` is not a metric with a direction"));
                     }
                 }
+                "waive" => waiver = self.waiver(&key),
                 name => {
                     let number = key.item.as_float().or_else(|| key.item.as_integer().map(|n| n as f64));
                     match number.filter(|n| n.is_finite() && *n > 0.0) {
@@ -394,11 +409,25 @@ impl Reader<'_> {
         }
         let place = self.place(span.clone());
         match <[_; 1]>::try_from(bounds) {
-            Ok([(at_least, wording)]) => Some(Versus { of: of?, metric: metric?, at_least, wording, place }),
+            Ok([(at_least, wording)]) => Some(Versus { of: of?, metric: metric?, at_least, wording, waiver, place }),
             Err(_) => {
                 self.error(span, "`versus` states one of `at_least_times` and `at_most_times`");
                 None
             }
+        }
+    }
+
+    /// A limit against a rival is judged by `peers`, which compares mean latencies of one benchmark under one name.
+    fn check_rival(&mut self, versus: Option<&Versus>, span: Option<Range<usize>>, bench: &Pattern) {
+        let Some(Versus { of, metric, .. }) = versus.filter(|versus| versus.of.starts_with("peers/")) else { return };
+        let rival = of.strip_prefix("peers/").and_then(|of| of.strip_prefix(bench.as_str())?.strip_prefix('/'));
+        if bench.is_glob() {
+            self.error(span, "a rival is compared with one benchmark, not with a glob");
+        } else if !rival.is_some_and(|rival| !rival.is_empty() && !rival.contains('/')) {
+            let expected = format!("peers/{}/", bench.as_str());
+            self.error(span, format!("`{of}` is no rival of this benchmark: `{expected}` and the rival's name"));
+        } else if *metric != Metric::LatencyMean {
+            self.error(span, format!("rivals are compared by latency.mean, not by {metric}"));
         }
     }
 
@@ -418,7 +447,8 @@ impl Reader<'_> {
             self.error(entry.span(), "`waive` states `until` and `reason`");
             return None;
         };
-        let day = |text: &str| text.parse::<jiff::civil::Date>().ok();
+        let is_plain = |text: &str| text.len() == 10 && text.split('-').map(str::len).eq([4, 2, 2]);
+        let day = |text: &str| text.parse::<jiff::civil::Date>().ok().filter(|_| is_plain(text));
         match (day(&until), day(self.today)) {
             (Some(until), Some(today)) if until >= today => {}
             (Some(_), Some(_)) => self.error(span, format!("the waiver expired on {until}")),

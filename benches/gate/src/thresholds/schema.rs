@@ -12,7 +12,7 @@ pub(super) fn schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "thresholds.toml",
-        "description": "Limits that measured results are held against.",
+        "description": "Limits that measured results are held against. What a schema cannot say (a waiver that has expired, a glob that matches nothing, a rival of another benchmark) the gate says.",
         "type": "object",
         "required": ["version"],
         "additionalProperties": false,
@@ -38,7 +38,7 @@ fn gate() -> Value {
             "confidence": {
                 "type": "string",
                 "description": "The level at which intervals are measured; there is no other.",
-                "pattern": r"^\s*(95(\.0*)?)\s*%\s*$",
+                "pattern": r"^\s*0*95(\.0*)?\s*%\s*$",
             },
             "unknown_bench": choice("What a benchmark without limits is.", &["ignore", "warn", "fail"]),
             "on_missing": choice("What a limit that was not measured does.", &["exit-3", "warn"]),
@@ -77,18 +77,12 @@ fn bench() -> Value {
             "own": limits("Our own limits."),
             "versus": {
                 "type": "array",
+                "minItems": 1,
                 "description": "Against other benchmarks of the same run; a ratio above 1 means that ours is better.",
                 "items": comparison(),
             },
             "rationale": { "type": "string", "description": "Why the limits are what they are." },
-            "waive": object(
-                "A miss that is let pass until a day.",
-                &["until", "reason"],
-                json!({
-                    "until": { "description": "The last day, YYYY-MM-DD.", "type": "string", "format": "date" },
-                    "reason": { "type": "string" },
-                }),
-            ),
+            "waive": waiver(),
         }),
     );
     let states = |key: &str| json!({ "required": [key] });
@@ -108,10 +102,22 @@ fn comparison() -> Value {
             "metric": { "enum": metrics },
             "at_least_times": times("How many times better ours must be: for rivals."),
             "at_most_times": times("How many times worse ours may be: for floors."),
+            "waive": waiver(),
         }),
     );
     table["oneOf"] = json!([{ "required": ["at_least_times"] }, { "required": ["at_most_times"] }]);
     table
+}
+
+fn waiver() -> Value {
+    object(
+        "A miss that is let pass until a day.",
+        &["until", "reason"],
+        json!({
+            "until": text("The last day, YYYY-MM-DD.", r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"),
+            "reason": { "type": "string" },
+        }),
+    )
 }
 
 /// A table of limits by metric: dotted keys are tables in tables, and a whole name may also be quoted.
@@ -120,12 +126,17 @@ fn limits(what: &str) -> Value {
     for metric in Metric::all() {
         let limit = limit(metric);
         if let Some((group, name)) = metric.name().split_once('.') {
-            let group = properties.entry(group).or_insert_with(|| object("", &[], json!({})));
+            let group = properties.entry(group).or_insert_with(|| at_least_one(object("", &[], json!({}))));
             group["properties"][name] = limit.clone();
         }
         properties.insert(metric.name().to_owned(), limit);
     }
-    object(what, &[], Value::Object(properties))
+    at_least_one(object(what, &[], Value::Object(properties)))
+}
+
+fn at_least_one(mut table: Value) -> Value {
+    table["minProperties"] = 1.into();
+    table
 }
 
 fn limit(metric: Metric) -> Value {
