@@ -10,6 +10,11 @@ pub enum Work {
         /// Events of one call.
         batch: u64,
     },
+    /// As [`Work::Save`], and what the store's own call needs is built from the events within the timing.
+    SaveFromEvents {
+        /// Events of one call.
+        batch: u64,
+    },
     /// Visit every event of a stream once, without keeping writers waiting meanwhile.
     Load {
         /// Events of the stream.
@@ -26,11 +31,14 @@ pub enum Work {
 
 /// All works, in the order of the reports.
 #[must_use]
-pub fn works() -> [Work; 8] {
+pub fn works() -> [Work; 11] {
     [
         Work::Save { batch: 1 },
         Work::Save { batch: 100 },
         Work::Save { batch: 10_000 },
+        Work::SaveFromEvents { batch: 1 },
+        Work::SaveFromEvents { batch: 100 },
+        Work::SaveFromEvents { batch: 10_000 },
         Work::Load { events: 1 },
         Work::Load { events: 100 },
         Work::Load { events: 10_000 },
@@ -51,6 +59,7 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Save { batch } => write!(f, "save/{batch}"),
+            Self::SaveFromEvents { batch } => write!(f, "save-from-events/{batch}"),
             Self::Load { events } => write!(f, "load/{events}"),
             Self::LoadOwned { events } => write!(f, "load-owned/{events}"),
             Self::Concurrent => f.write_str("concurrent/save-10"),

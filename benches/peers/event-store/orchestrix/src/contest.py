@@ -1,9 +1,10 @@
 """The works of the contest for orchestrix, timed where they run. Prints one line of JSON.
 
-Argument: the work as JSON (see `script.rs`). The library has a synchronous memory store beside its asynchronous one; the
-synchronous one does the same without a coroutine a call, so it takes part.
+Argument: the work as JSON (see `script.rs`). The asynchronous memory store takes part, in a loop that is running: the way in
+which the library's guide measures it.
 """
 
+import asyncio
 import gc
 import json
 import logging
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 
 import orchestrix  # noqa: F401 - it sets up logging, which is turned off below
 from orchestrix.core.messaging.message import Event
-from orchestrix.infrastructure.memory import InMemoryEventStore
+from orchestrix.infrastructure.memory import InMemoryAsyncEventStore
 
 logging.disable(logging.CRITICAL)
 logging.getLogger().setLevel(logging.CRITICAL)
@@ -45,25 +46,25 @@ class Source:
         return OrderPlaced(id=f"{spread:032x}", timestamp=WHEN, subject="customer:4711", data=bytes(self.payload))
 
 
-def contents(store, stream):
+async def contents(store, stream):
     """Events, versions and payload bytes of a stream, added up."""
-    return sum(1 + version + sum(event.data) for version, event in enumerate(store.load(stream)))
+    return sum(1 + version + sum(event.data) for version, event in enumerate(await store.load(stream)))
 
 
 class Saves:
     """One operation is one call: single events to one stream that grows, batches each to a stream of their own."""
 
-    def __init__(self, work, source):
+    async def prepare(self, work, source):
         self.batch, self.calls_a_round, self.large = work["batch"], work["ops_a_round"], work["large_store"]
         self.source, self.observed, self.stores = source, 0, []
         self.start_afresh()
 
     def start_afresh(self):
-        self.store, self.calls = InMemoryEventStore(), 0
+        self.store, self.calls = InMemoryAsyncEventStore(), 0
 
-    def round(self):
+    async def round(self):
         if (self.calls + self.calls_a_round) * self.batch > self.large:
-            self.finish()
+            await self.finish()
         calls = range(self.calls, self.calls + self.calls_a_round)
         single = self.batch == 1
         # The version of an empty stream is -1.
@@ -74,15 +75,16 @@ class Saves:
         save = self.store.save
         start = time.perf_counter_ns()
         for stream, events, expected in built:
-            save(stream, events, expected)
+            await save(stream, events, expected)
         elapsed = time.perf_counter_ns() - start
         self.calls += self.calls_a_round
         return elapsed, self.calls_a_round
 
-    def finish(self):
+    async def finish(self):
         """Adds up what the store holds and starts with an empty one."""
         streams = 1 if self.batch == 1 else self.calls
-        self.observed += sum(contents(self.store, f"orders-{stream}") for stream in range(streams))
+        for stream in range(streams):
+            self.observed += await contents(self.store, f"orders-{stream}")
         self.stores.append(self.calls)
         self.start_afresh()
 
@@ -90,52 +92,53 @@ class Saves:
 class Loads:
     """One operation is one visit of the whole stream."""
 
-    def __init__(self, work, source):
+    async def prepare(self, work, source):
         self.loads, self.observed, self.stores = work["ops_a_round"], 0, []
-        self.store = InMemoryEventStore()
-        self.store.save(STREAM, source.events(work["events"]), -1)
+        self.store = InMemoryAsyncEventStore()
+        await self.store.save(STREAM, source.events(work["events"]), -1)
 
-    def round(self):
+    async def round(self):
         total, load = 0, self.store.load
         start = time.perf_counter_ns()
         for _ in range(self.loads):
-            for index, event in enumerate(load(STREAM)):
+            for index, event in enumerate(await load(STREAM)):
                 total += (index + 1) + index + len(event.data)
         elapsed = time.perf_counter_ns() - start
         self.observed += total
         return elapsed, self.loads
 
-    def finish(self):
+    async def finish(self):
         pass
 
 
 class OwnedLoads(Loads):
     """One operation is one list of the whole stream, every payload of it looked at."""
 
-    def round(self):
+    async def round(self):
         start = time.perf_counter_ns()
-        owned = self.store.load(STREAM)
+        owned = await self.store.load(STREAM)
         size = sum(len(event.data) for event in owned)
         elapsed = time.perf_counter_ns() - start
         self.observed += len(owned) + size
         return elapsed, 1
 
 
-def main():
+async def main():
     work = json.loads(sys.argv[1])
-    contest = {"save": Saves, "load": Loads, "load-owned": OwnedLoads}[work["kind"]](work, Source(work["payload"]))
+    contest = {"save": Saves, "load": Loads, "load-owned": OwnedLoads}[work["kind"]]()
+    await contest.prepare(work, Source(work["payload"]))
     per_op_ns, operations = [], 0
     warm_up_ends = time.perf_counter_ns() + work["warm_up_ns"]
     # As in `timeit`, no collection falls into the timing; there are no cycles to collect.
     gc.disable()
     while operations == 0 or time.perf_counter_ns() < warm_up_ends:
-        operations += contest.round()[1]
+        operations += (await contest.round())[1]
     measuring_ends = time.perf_counter_ns() + work["measure_ns"]
     while len(per_op_ns) < work["least_rounds"] or time.perf_counter_ns() < measuring_ends:
-        elapsed, done = contest.round()
+        elapsed, done = await contest.round()
         per_op_ns.append(elapsed / done)
         operations += done
-    contest.finish()
+    await contest.finish()
     print(
         json.dumps(
             {
@@ -148,4 +151,4 @@ def main():
     )
 
 
-main()
+asyncio.run(main())

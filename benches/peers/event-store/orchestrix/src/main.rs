@@ -1,4 +1,4 @@
-//! The Python library orchestrix 0.1.0 under Python 3.12: its memory store, timed inside Python.
+//! The Python library orchestrix 0.1.0 under Python 3.12: its asynchronous memory store in a running loop, timed inside Python.
 //!
 //! It checks the expected version (the interface is for one thread: nothing is locked) and lets a load copy the list of the
 //! stream's events, twice; event ids are not looked at, there is no order over streams, and tags are not indexed. Every call
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use event_store_contest::{Work, works};
 use harness::{Bench, BenchError, Suite};
 
-const NOTE: &str = "Python 3.12, synchronous store, timed inside Python; checks the expected version; no event ids, no order over \
+const NOTE: &str = "Python 3.12, its loop running, timed inside Python; checks the expected version; no event ids, no order over \
                     streams, no tags; not for several threads";
 
 fn main() -> ExitCode {

@@ -57,7 +57,7 @@ pub(crate) fn run(interpreter: &Interpreter, work: Work, effort: Effort) -> Resu
 
 fn arguments(work: Work, effort: Effort) -> Value {
     let mut arguments = match work {
-        Work::Save { batch } => {
+        Work::Save { batch } | Work::SaveFromEvents { batch } => {
             json!({ "kind": "save", "batch": batch, "ops_a_round": EVENTS_A_ROUND.div_ceil(batch) })
         }
         Work::Load { events } => json!({ "kind": "load", "events": events, "ops_a_round": loads_a_round(events) }),
@@ -76,7 +76,7 @@ fn arguments(work: Work, effort: Effort) -> Value {
 /// What the operations of an outcome should have produced.
 pub(crate) fn expected(work: Work, outcome: &Outcome) -> u64 {
     match work {
-        Work::Save { batch } => {
+        Work::Save { batch } | Work::SaveFromEvents { batch } => {
             let stored = |events: u64| events * content() + (0..events).sum::<u64>();
             let of_store = |calls: &u64| if batch == 1 { stored(*calls) } else { calls * stored(batch) };
             let proved: u64 = outcome.calls_of_stores.iter().sum();

@@ -36,16 +36,13 @@ impl Contender for Ours {
     type Save = Append;
     type Load = Read;
     type Owned = Events;
+    type FromEvents = FromEvents;
     const NOTE: &'static str = "checks the expected version, unique event ids and that names are valid; one dense global order, \
                                 tags indexed, all or nothing; an owned list holds on to the store's memory";
 
     fn save_call(&mut self, stream: &Arc<str>, version: u64, events: Vec<Event>) -> Append {
-        let expected = match version.checked_sub(1) {
-            Some(last) => ExpectedVersion::Exact(StreamVersion::new(last)),
-            None => ExpectedVersion::NoStream,
-        };
         let events: Vec<NewEvent> = events.into_iter().map(|event| self.names.event(event)).collect();
-        Append::stream(kept(&mut self.names.streams, stream), expected, events)
+        Append::stream(kept(&mut self.names.streams, stream), expected(version), events)
     }
 
     fn load_call(stream: &str) -> Read {
@@ -79,6 +76,55 @@ impl Contender for Ours {
 
     fn handle(&self) -> Option<Self> {
         Some(Self { store: Arc::clone(&self.store), names: Names::default() })
+    }
+}
+
+/// The same store, from events: a call is built within the timing, as a caller does who has its events and nothing else.
+#[derive(Default)]
+struct FromEvents(Ours);
+
+impl Contender for FromEvents {
+    type Save = (StreamId, ExpectedVersion, Vec<NewEvent>);
+    type Load = Read;
+    type Owned = Events;
+    type FromEvents = Self;
+    const NOTE: &'static str = Ours::NOTE;
+
+    fn save_call(&mut self, stream: &Arc<str>, version: u64, events: Vec<Event>) -> Self::Save {
+        let Ours { names, .. } = &mut self.0;
+        let events = events.into_iter().map(|event| names.event(event)).collect();
+        (kept(&mut names.streams, stream), expected(version), events)
+    }
+
+    fn load_call(stream: &str) -> Read {
+        Ours::load_call(stream)
+    }
+
+    fn save(&mut self, calls: Vec<Self::Save>) {
+        for (stream, expected, events) in calls {
+            let append = Append::stream(stream, expected, events);
+            self.0.store.append_now(append).expect("the version is the expected one");
+        }
+    }
+
+    fn visit(&mut self, load: &Read, times: u64, see: impl FnMut(Seen<'_>)) {
+        self.0.visit(load, times, see);
+    }
+
+    fn load_owned(&mut self, load: &Read) -> Events {
+        self.0.load_owned(load)
+    }
+
+    fn payloads(owned: &Events) -> impl Iterator<Item = &[u8]> {
+        Ours::payloads(owned)
+    }
+}
+
+/// What a stream of `events` events is expected to be.
+fn expected(events: u64) -> ExpectedVersion {
+    match events.checked_sub(1) {
+        Some(last) => ExpectedVersion::Exact(StreamVersion::new(last)),
+        None => ExpectedVersion::NoStream,
     }
 }
 
