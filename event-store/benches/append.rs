@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use event_store::{Append, MemoryStore, Position, Read};
 use harness::{Tally, timed, together};
-use workload::{PAYLOAD, Reused, Workload, checksum, stream};
+use workload::{PAYLOAD, Reused, Workload, checksum, expected, stream};
 
 /// Events that are built ahead of a round: few enough that they are still in the cache when their turn comes, as a fresh append is.
 const EVENTS_A_ROUND: u64 = 512;
@@ -45,6 +45,41 @@ fn save_batches(c: &mut Criterion, id: &str, batch: u64) {
         }
         elapsed
     });
+}
+
+/// From events that exist already: the making of the append is inside the timing.
+fn save_from_events(c: &mut Criterion) {
+    for (id, batch) in [
+        ("event-store/save-from-events/1", 1),
+        ("event-store/save-from-events/100", 100),
+        ("event-store/save-from-events/10000", 10_000),
+    ] {
+        timed(c, id, Throughput::Elements(batch), |iterations, tally| {
+            let orders = stream("orders-1");
+            let mut workload = Workload::new(PAYLOAD);
+            let reused = Reused::default();
+            let mut elapsed = Duration::ZERO;
+            let mut left = iterations;
+            while left > 0 {
+                let appends = left.min(EVENTS_A_ROUND.div_ceil(batch));
+                let (store, version) = reused.take();
+                let build = |i| (orders.clone(), expected(version + i * batch), workload.events(batch));
+                let prebuilt: Vec<_> = (0..appends).map(build).collect();
+                let start = Instant::now();
+                for (stream, version, events) in prebuilt {
+                    let append = Append::stream(stream, version, events);
+                    store.append_now(append).expect("the version is the expected one");
+                }
+                elapsed += start.elapsed();
+                prove(&store, version, appends * batch, tally);
+                if batch == 1 {
+                    reused.put_back(store);
+                }
+                left -= appends;
+            }
+            elapsed
+        });
+    }
 }
 
 /// The whole way from field values: events are made and encoded inside the timing.
@@ -134,6 +169,6 @@ fn concurrent(c: &mut Criterion) {
 criterion_group!(
     name = benches;
     config = harness::criterion();
-    targets = save, save_from_fields, aggregates, concurrent
+    targets = save, save_from_events, save_from_fields, aggregates, concurrent
 );
 criterion_main!(benches);

@@ -8,7 +8,9 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -123,6 +125,12 @@ class OwnedLoads(Loads):
         return elapsed, 1
 
 
+def end_with_the_parent():
+    """Nothing is written to the input: it ends when the process that holds it is gone, killed or not."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 async def main():
     work = json.loads(sys.argv[1])
     contest = {"save": Saves, "load": Loads, "load-owned": OwnedLoads}[work["kind"]]()
@@ -151,4 +159,5 @@ async def main():
     )
 
 
+threading.Thread(target=end_with_the_parent, daemon=True).start()
 asyncio.run(main())

@@ -1,7 +1,7 @@
 //! The script that does the works, and what it answers.
 
 use std::io;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use event_store_contest::{EVENTS_A_ROUND, LARGE_STORE, PAYLOAD, PAYLOAD_BYTE, Work, expected_visit, loads_a_round};
 use harness::Effort;
@@ -47,7 +47,10 @@ pub(crate) enum ScriptError {
 pub(crate) fn run(interpreter: &Interpreter, work: Work, effort: Effort) -> Result<Outcome, ScriptError> {
     let mut command = Command::new(interpreter.path());
     command.args(["-I", "-c", SCRIPT]).arg(arguments(work, effort).to_string());
-    let Output { status, stdout, stderr } = command.output()?;
+    // Held for as long as this process lives: the script ends itself when its input does.
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let _held = child.stdin.take();
+    let Output { status, stdout, stderr } = child.wait_with_output()?;
     if !status.success() {
         let stderr = String::from_utf8_lossy(&stderr);
         return Err(ScriptError::Failed(stderr.lines().last().unwrap_or("no message").to_owned()));
