@@ -51,8 +51,8 @@ fn load(bench: &mut Bench) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Appends that are refused, by version to a stream that does not exist, by id, by condition in turn: 10,500 of them leave nothing
-/// behind.
+/// Appends that are refused, by version to a stream that does not exist, by id, beside a new one and alone, and by condition in turn:
+/// 10,500 of them leave nothing behind.
 fn refused_appends(bench: &mut Bench) -> Result<(), BenchError> {
     const APPENDS: u64 = 500;
     let mut workload = Workload::new(PAYLOAD);
@@ -63,9 +63,10 @@ fn refused_appends(bench: &mut Bench) -> Result<(), BenchError> {
     let (mut refused, mut next) = (0, 0_u64);
     bench.growth(APPENDS, || {
         next += 1;
-        let append = match next % 3 {
+        let append = match next % 4 {
             0 => workload.append(&stream(&format!("unknown-{next}")), 1, 1),
             1 => Append::events([workload.event(), taken.clone().with_metadata("other")]),
+            2 => Append::events([taken.clone().with_metadata("other")]),
             _ => Append::events([workload.event()]).condition(AppendCondition::fail_if_exists(Query::All)),
         };
         refused += u64::from(store.append_now(append).is_err());

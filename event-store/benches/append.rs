@@ -3,10 +3,12 @@
 
 mod workload;
 
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use event_store::{Append, MemoryStore, Position, Read};
+use event_store::{Append, Delivery, EventStore as _, MemoryStore, Position, Read, Subscribe};
+use futures::StreamExt as _;
 use harness::{Tally, timed, together};
 use workload::{PAYLOAD, Reused, Workload, checksum, expected, stream};
 
@@ -14,21 +16,27 @@ use workload::{PAYLOAD, Reused, Workload, checksum, expected, stream};
 const EVENTS_A_ROUND: u64 = 512;
 
 fn save(c: &mut Criterion) {
-    save_batches(c, "event-store/save/1", 1);
-    save_batches(c, "event-store/save/100", 100);
-    save_batches(c, "event-store/save/1000", 1_000);
-    save_batches(c, "event-store/save/10000", 10_000);
+    save_batches(c, "event-store/save/1", 1, PAYLOAD);
+    save_batches(c, "event-store/save/100", 100, PAYLOAD);
+    save_batches(c, "event-store/save/1000", 1_000, PAYLOAD);
+    save_batches(c, "event-store/save/10000", 10_000, PAYLOAD);
 }
 
-fn save_batches(c: &mut Criterion, id: &str, batch: u64) {
+/// A payload of 4 KiB, which does not lie inside the append but on the heap.
+fn save_large(c: &mut Criterion) {
+    save_batches(c, "event-store/save-4096-bytes/1", 1, 4_096);
+}
+
+fn save_batches(c: &mut Criterion, id: &str, batch: u64, payload: usize) {
     timed(c, id, Throughput::Elements(batch), |iterations, tally| {
         let orders = stream("orders-1");
-        let mut workload = Workload::new(PAYLOAD);
+        let mut workload = Workload::new(payload);
         let reused = Reused::default();
         let mut elapsed = Duration::ZERO;
         let mut left = iterations;
         while left > 0 {
-            let appends = left.min(EVENTS_A_ROUND.div_ceil(batch));
+            // As many bytes ahead, whatever an event has of them.
+            let appends = left.min((EVENTS_A_ROUND * PAYLOAD as u64 / payload as u64).div_ceil(batch));
             let (store, version) = reused.take();
             let build = |i| workload.append(&orders, version + i * batch, batch);
             let prebuilt: Vec<Append> = (0..appends).map(build).collect();
@@ -37,7 +45,7 @@ fn save_batches(c: &mut Criterion, id: &str, batch: u64) {
                 store.append_now(append).expect("the version is the expected one");
             }
             elapsed += start.elapsed();
-            prove(&store, version, appends * batch, tally);
+            prove(&store, version, appends * batch, payload, tally);
             if batch == 1 {
                 reused.put_back(store);
             }
@@ -71,7 +79,7 @@ fn save_from_events(c: &mut Criterion) {
                     store.append_now(append).expect("the version is the expected one");
                 }
                 elapsed += start.elapsed();
-                prove(&store, version, appends * batch, tally);
+                prove(&store, version, appends * batch, PAYLOAD, tally);
                 if batch == 1 {
                     reused.put_back(store);
                 }
@@ -100,7 +108,7 @@ fn save_from_fields(c: &mut Criterion) {
                     store.append_now(append).expect("the version is the expected one");
                 }
                 elapsed += start.elapsed();
-                prove(&store, version, appends * batch, tally);
+                prove(&store, version, appends * batch, PAYLOAD, tally);
                 reused.put_back(store);
                 left -= appends;
             }
@@ -110,10 +118,49 @@ fn save_from_fields(c: &mut Criterion) {
 }
 
 /// The store holds `events` more than the `before` of the round's start, and their bytes are there.
-fn prove(store: &MemoryStore, before: u64, events: u64, tally: &mut Tally) {
+fn prove(store: &MemoryStore, before: u64, events: u64, payload: usize, tally: &mut Tally) {
     let appended = Position::new(before + 1).map_or_else(Read::all, Read::all_from);
-    tally.expect(before + events * (1 + 0x5a * PAYLOAD as u64));
+    tally.expect(before + events * (1 + 0x5a * payload as u64));
     tally.observe(store.head_now().map_or(0, Position::get) + checksum(store, &appended));
+}
+
+/// Saves one event, which wakes a subscription, which takes it, arrives and sleeps again: all of that is one operation.
+fn delivered(c: &mut Criterion) {
+    timed(c, "event-store/subscription/save-and-deliver", Throughput::Elements(1), |iterations, tally| {
+        let orders = stream("orders-1");
+        let mut workload = Workload::new(PAYLOAD);
+        let reused = Reused::default();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut elapsed = Duration::ZERO;
+        let mut left = iterations;
+        while left > 0 {
+            let appends = left.min(EVENTS_A_ROUND);
+            let (store, version) = reused.take();
+            let prebuilt: Vec<Append> = (0..appends).map(|i| workload.append(&orders, version + i, 1)).collect();
+            let mut subscription = store.subscribe(Subscribe::tail());
+            let mut taken = 0;
+            let mut take_all = || {
+                while let Poll::Ready(Some(Ok(delivery))) = subscription.poll_next_unpin(&mut context) {
+                    if let Delivery::Event(event) = delivery {
+                        taken += event.position().get();
+                    }
+                }
+            };
+            take_all();
+            let start = Instant::now();
+            for append in prebuilt {
+                store.append_now(append).expect("the version is the expected one");
+                take_all();
+            }
+            elapsed += start.elapsed();
+            tally.expect((version + 1..=version + appends).sum::<u64>());
+            tally.observe(taken);
+            drop(subscription);
+            reused.put_back(store);
+            left -= appends;
+        }
+        elapsed
+    });
 }
 
 /// One event to each of a hundred streams that do not exist yet.
@@ -131,7 +178,7 @@ fn aggregates(c: &mut Criterion) {
                 store.append_now(append).expect("the stream is new");
             }
             elapsed += start.elapsed();
-            prove(&store, 0, AGGREGATES, tally);
+            prove(&store, 0, AGGREGATES, PAYLOAD, tally);
         }
         elapsed
     });
@@ -159,7 +206,7 @@ fn concurrent(c: &mut Criterion) {
                 }
             });
             elapsed += time;
-            prove(&store, 0, rounds * STREAMS, tally);
+            prove(&store, 0, rounds * STREAMS, PAYLOAD, tally);
             left -= rounds;
         }
         elapsed
@@ -169,6 +216,6 @@ fn concurrent(c: &mut Criterion) {
 criterion_group!(
     name = benches;
     config = harness::criterion();
-    targets = save, save_from_events, save_from_fields, aggregates, concurrent
+    targets = save, save_large, save_from_events, save_from_fields, delivered, aggregates, concurrent
 );
 criterion_main!(benches);

@@ -4,10 +4,12 @@
 mod workload;
 
 use std::hint::black_box;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use event_store::{MemoryStore, Read, StreamVersion};
+use event_store::{Delivery, EventStore as _, MemoryStore, Position, Read, StreamVersion, Subscribe};
+use futures::StreamExt as _;
 use harness::{timed, together};
 use workload::{PAYLOAD, Workload, checksum, expected_sum, stream, sum};
 
@@ -146,9 +148,35 @@ fn sum_of_first_versions(streams: u64) -> u64 {
     (1..=streams).map(|position| position + PAYLOAD as u64).sum()
 }
 
+/// A subscription takes what there is, each event as a value of its own, and arrives.
+fn caught_up(c: &mut Criterion) {
+    const EVENTS: u64 = 10_000;
+    let mut prepared = None;
+    timed(c, "event-store/subscription/catch-up-10000", Throughput::Elements(EVENTS), |iterations, tally| {
+        let store = prepared.get_or_insert_with(|| Workload::new(PAYLOAD).store(&stream("orders-1"), EVENTS));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..iterations {
+            let start = Instant::now();
+            let mut subscription = store.subscribe(Subscribe::from_start());
+            let (mut sum, mut arrived) = (0, None);
+            while let Poll::Ready(Some(Ok(delivery))) = subscription.poll_next_unpin(&mut context) {
+                match delivery {
+                    Delivery::Event(event) => sum += event.position().get() + event.payload().len() as u64,
+                    Delivery::CaughtUp(position) => arrived = position,
+                }
+            }
+            elapsed += start.elapsed();
+            tally.expect((1..=EVENTS).sum::<u64>() + EVENTS * PAYLOAD as u64 + EVENTS);
+            tally.observe(sum + arrived.map_or(0, Position::get));
+        }
+        elapsed
+    });
+}
+
 criterion_group!(
     name = benches;
     config = harness::criterion();
-    targets = load, owned, recorded, aggregates, concurrent
+    targets = load, owned, recorded, caught_up, aggregates, concurrent
 );
 criterion_main!(benches);

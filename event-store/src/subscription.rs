@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
@@ -14,6 +14,7 @@ use crate::error::ReadError;
 use crate::event::Position;
 use crate::query::Query;
 use crate::recorded::RecordedEvent;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Events that a subscription takes from its store at a time.
 const PAGE: u64 = 256;
@@ -52,7 +53,7 @@ impl Subscribe {
     }
 
     /// Every event behind `position`: the last one that the subscriber has dealt with. A position beyond the head of the store
-    /// is an error of the subscription.
+    /// is an error of the subscription. The head is taken as for [`Subscribe::tail`].
     pub fn after(position: Position) -> Self {
         Self::of(Start::After(Some(position)))
     }
@@ -83,11 +84,6 @@ impl Subscribe {
     #[must_use]
     pub fn events(&self) -> &Query {
         &self.query
-    }
-
-    /// The same subscription with a tail that begins after `head`.
-    pub(crate) fn with_tail_at(self, head: Option<Position>) -> Self {
-        Self { start: if self.start == Start::Tail { Start::After(head) } else { self.start }, ..self }
     }
 
     fn of(start: Start) -> Self {
@@ -130,7 +126,7 @@ pub enum AcknowledgeError {
     /// The subscription has no window: there is nothing to acknowledge.
     #[error("the subscription has no window")]
     NoWindow,
-    /// No event at or behind this position has been delivered yet.
+    /// Neither an event at or behind this position nor an arrival there has been delivered yet.
     #[error("position {position} has not been delivered yet")]
     NotDelivered {
         /// What was acknowledged.
@@ -213,6 +209,8 @@ pub struct Subscription {
 enum State {
     Starting(Start),
     Running,
+    /// The cursor is beyond the head, which has still to be said.
+    Refused(SubscribeError),
     Ended,
 }
 
@@ -226,6 +224,8 @@ impl Subscription {
     /// A subscription that takes its events from `feed`: for back ends.
     pub fn new(subscribe: Subscribe, feed: impl Feed) -> Self {
         let Subscribe { start, query, window } = subscribe;
+        let window =
+            window.map(|size| Window { size: size.get() as usize, state: Mutex::new(Unacknowledged::default()) });
         Self {
             feed: Box::new(feed),
             query,
@@ -233,8 +233,27 @@ impl Subscription {
             cursor: None,
             page: Vec::new().into_iter(),
             has_caught_up: false,
-            window: window.map(|size| Arc::new(Window { size: size.get() as usize, state: Mutex::default() })),
+            window: window.map(Arc::new),
         }
+    }
+
+    /// As [`Subscription::new`], for a store that knows its `head` without waiting: where the subscription begins is settled now.
+    pub fn starting_at(head: Option<Position>, subscribe: Subscribe, feed: impl Feed) -> Self {
+        let start = subscribe.start;
+        let mut subscription = Self::new(subscribe, feed);
+        subscription.begin(start, head);
+        subscription
+    }
+
+    fn begin(&mut self, start: Start, head: Option<Position>) {
+        self.cursor = match start {
+            Start::Tail => head,
+            Start::After(cursor) => cursor,
+        };
+        self.state = match self.cursor {
+            Some(cursor) if self.cursor > head => State::Refused(SubscribeError::BeyondHead { cursor, head }),
+            _ => State::Running,
+        };
     }
 
     /// The next delivery; `None` when the store is gone or after [`SubscribeError::BeyondHead`].
@@ -264,27 +283,22 @@ impl Subscription {
                 }
                 return Poll::Ready(self.page.next().map(|event| Ok(Delivery::Event(event))));
             }
-            let start = match self.state {
-                State::Starting(start) => start,
+            match &self.state {
+                &State::Starting(start) => match std::task::ready!(self.feed.poll_head(context)) {
+                    Ok(head) => self.begin(start, head),
+                    Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                },
                 State::Running => match std::task::ready!(self.poll_running(context)) {
-                    Step::LookAgain => continue,
+                    Step::LookAgain => {}
                     Step::Yield(delivery) => return Poll::Ready(Some(delivery)),
                 },
+                State::Refused(error) => {
+                    let error = error.clone();
+                    self.state = State::Ended;
+                    return Poll::Ready(Some(Err(error)));
+                }
                 State::Ended => return Poll::Ready(None),
-            };
-            let head = match std::task::ready!(self.feed.poll_head(context)) {
-                Ok(head) => head,
-                Err(error) => return Poll::Ready(Some(Err(error.into()))),
-            };
-            self.cursor = match start {
-                Start::Tail => head,
-                Start::After(cursor) => cursor,
-            };
-            if let Some(cursor) = self.cursor.filter(|_| self.cursor > head) {
-                self.state = State::Ended;
-                return Poll::Ready(Some(Err(SubscribeError::BeyondHead { cursor, head })));
             }
-            self.state = State::Running;
         }
     }
 
@@ -302,6 +316,9 @@ impl Subscription {
         }
         if !self.has_caught_up {
             self.has_caught_up = true;
+            if let Some(window) = &self.window {
+                window.arrive(self.cursor);
+            }
             return Poll::Ready(Step::Yield(Ok(Delivery::CaughtUp(self.cursor))));
         }
         match std::task::ready!(self.feed.poll_more(context, self.cursor)) {
@@ -356,17 +373,37 @@ struct Unacknowledged {
     waiting: Option<Waker>,
 }
 
+impl Unacknowledged {
+    fn admit(&mut self, position: Position, size: usize) -> bool {
+        let has_room = self.delivered.len() < size;
+        if has_room {
+            self.delivered.push_back(position);
+            self.last = Some(position);
+        }
+        has_room
+    }
+}
+
 impl Window {
     /// Counts the event at `position` as delivered if there is room, otherwise wakes the task of `context` when there is.
     fn admit(&self, position: Position, context: &Context<'_>) -> bool {
-        let mut state = self.lock();
-        if state.delivered.len() >= self.size {
-            state.waiting = Some(context.waker().clone());
-            return false;
+        if self.lock().admit(position, self.size) {
+            return true;
         }
-        state.delivered.push_back(position);
-        state.last = Some(position);
-        true
+        // Wakers are the executor's code: cloned and dropped outside the lock.
+        let waker = context.waker().clone();
+        let mut state = self.lock();
+        let is_admitted = state.admit(position, self.size);
+        let of_no_use = if is_admitted { Some(waker) } else { state.waiting.replace(waker) };
+        drop(state);
+        drop(of_no_use);
+        is_admitted
+    }
+
+    /// What was seen up to `position` may be acknowledged, whether it matched or not.
+    fn arrive(&self, position: Option<Position>) {
+        let mut state = self.lock();
+        state.last = state.last.max(position);
     }
 
     fn acknowledge(&self, position: Position) -> Result<(), AcknowledgeError> {

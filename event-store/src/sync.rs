@@ -4,7 +4,7 @@
 
 #[cfg(not(any(event_store_loom, event_store_shuttle)))]
 pub(crate) use std::sync::{
-    Mutex,
+    Mutex, MutexGuard,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
@@ -40,12 +40,12 @@ impl<T> ArcSwap<T> {
 
 #[cfg(event_store_loom)]
 pub(crate) use loom::sync::{
-    Mutex,
+    Mutex, MutexGuard,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 #[cfg(all(event_store_shuttle, not(event_store_loom)))]
 pub(crate) use shuttle::sync::{
-    Mutex,
+    Mutex, MutexGuard,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };

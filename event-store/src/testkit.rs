@@ -12,8 +12,9 @@
 //! ```
 //!
 //! # What to run
-//! [`conformance::run`] asks a fresh store the questions of the contract, one a case. It ends with random histories of several
-//! clients, which the checker judges. A back end that loses something only under load is found by longer ones:
+//! [`conformance::run`] asks a fresh store the questions of the contract, one a case, with random histories of several clients among
+//! them, which the checker judges. [`conformance::run_events`] is for stores without snapshots, and a [`conformance::Setting`] says
+//! how long a case may take and how its threads drive the futures of a store that needs its runtime. A back end that loses something only under load is found by longer ones:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -21,7 +22,7 @@
 //! use event_store::testkit::{Exercise, check, exercise_in_threads};
 //!
 //! let store = Arc::new(MemoryStore::new());
-//! let history = exercise_in_threads(&store, Exercise { seed: 7, clients: 4, operations: 500 });
+//! let history = exercise_in_threads(&store, Exercise { seed: 7, operations: 500, ..Exercise::default() });
 //! let summary = check(&history).expect("no anomalies");
 //! assert!(summary.appended > 0 && summary.reads > 0);
 //! ```
@@ -31,8 +32,10 @@ pub mod conformance;
 mod exercise;
 mod history;
 mod order;
+mod with_snapshots;
 
 pub use checker::{Anomaly, Summary, check};
-pub use exercise::{Exercise, exercise, exercise_in_threads};
+pub use exercise::{Exercise, exercise, exercise_in_threads, exercise_in_threads_by};
 pub use history::{Call, Client, History, Operation, Recorder, Subscriber};
 pub use order::Order;
+pub use with_snapshots::WithSnapshots;

@@ -2,10 +2,11 @@
 
 mod faulty_store;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::MemoryStore;
-use event_store::testkit::conformance;
+use event_store::testkit::conformance::{self, Setting};
+use event_store::{DynEventStore, MemoryStore};
 use faulty_store::{Fault, FaultyStore};
 use futures::executor::block_on;
 
@@ -21,15 +22,42 @@ fn the_memory_store_conforms() {
 }
 
 #[test]
+fn the_memory_store_conforms_behind_a_pointer() {
+    let make = || async { Arc::new(MemoryStore::new()) as Arc<dyn DynEventStore> };
+    let report = block_on(conformance::run_events(&Setting::default(), make));
+    report.assert_passed();
+    assert!(report.passed.len() < conformance::cases::<MemoryStore>().len(), "without the cases about snapshots");
+}
+
+/// The case that blocks on threads does so beside the executor, which may have one thread, and drives futures as the store needs it.
+#[test]
+fn the_suite_runs_on_a_runtime_of_one_thread() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let handle = runtime.handle().clone();
+    let setting = Setting::default().block_on(move |future| handle.block_on(future));
+    runtime.block_on(conformance::run_with(&setting, || async { MemoryStore::new() })).assert_passed();
+}
+
+#[test]
 fn a_plain_list_conforms() {
     block_on(conformance::run(|| async { FaultyStore::new(None) })).assert_passed();
 }
 
 #[test]
 fn a_store_with_a_fault_does_not_conform() {
-    for fault in Fault::ALL {
-        let report = block_on(conformance::run_within(PATIENCE, || async move { FaultyStore::new(Some(fault)) }));
+    let setting = Setting::default().limit(PATIENCE);
+    for fault in Fault::ALL.into_iter().chain([Fault::MissedWakeUp]) {
+        let report = block_on(conformance::run_with(&setting, || async move { FaultyStore::new(Some(fault)) }));
         assert!(!report.failed.is_empty(), "{fault:?} passes");
         eprintln!("{fault:?}: {} of {} cases fail", report.failed.len(), report.failed.len() + report.passed.len());
     }
+}
+
+#[test]
+fn a_missed_wake_up_fails_the_case_that_is_about_it() {
+    let setting = Setting::default().limit(Duration::from_secs(1));
+    let make = || async { FaultyStore::new(Some(Fault::MissedWakeUp)) };
+    let report = block_on(conformance::run_with(&setting, make));
+    let failed: Vec<&str> = report.failed.iter().map(|(name, _)| *name).collect();
+    assert!(failed.contains(&"a_subscription_falling_asleep_is_woken_by_a_racing_append"), "{failed:?}");
 }

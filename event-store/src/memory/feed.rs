@@ -1,9 +1,11 @@
 //! What a subscription takes from the store in memory, and who is woken by an append.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use smallvec::SmallVec;
 
 use super::Shared;
 use super::reading::{Owned, walk};
@@ -16,32 +18,62 @@ use crate::subscription::{Feed, More, Page};
 /// The subscriptions that sleep. Behind the writer's lock: who finds nothing new under it cannot miss the next append.
 #[derive(Debug, Default)]
 pub(super) struct Sleepers {
-    wakers: HashMap<u64, Waker>,
-    next: u64,
+    /// A place for each subscription that has ever slept and lives; filled while it sleeps.
+    places: Vec<Option<Waker>>,
+    /// Places of subscriptions that live no more.
+    free: Vec<usize>,
+    asleep: usize,
     closed: bool,
 }
 
+/// Wakers of those who slept; few need no allocation.
+pub(super) type Woken = SmallVec<[Waker; 4]>;
+
 impl Sleepers {
     /// Everyone who sleeps, to be woken once the lock is released.
-    pub(super) fn take(&mut self) -> HashMap<u64, Waker> {
-        std::mem::take(&mut self.wakers)
+    pub(super) fn take(&mut self) -> Woken {
+        self.asleep = 0;
+        self.places.iter_mut().filter_map(Option::take).collect()
     }
 
     /// As [`Sleepers::take`], for the last time: nobody sleeps any more.
-    pub(super) fn close(&mut self) -> HashMap<u64, Waker> {
+    pub(super) fn close(&mut self) -> Woken {
         self.closed = true;
         self.take()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.wakers.is_empty()
+        self.asleep == 0
+    }
+
+    fn new_place(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        })
+    }
+
+    /// Lets `waker` sleep in `place`; returns the one that slept there.
+    fn sleep(&mut self, place: usize, waker: Waker) -> Option<Waker> {
+        let replaced = self.places[place].replace(waker);
+        self.asleep += usize::from(replaced.is_none());
+        replaced
+    }
+
+    /// Gives `place` up; returns the one that slept there.
+    fn leave(&mut self, place: usize) -> Option<Waker> {
+        let waker = self.places[place].take();
+        self.asleep -= usize::from(waker.is_some());
+        self.free.push(place);
+        waker
     }
 }
 
-/// Wakes everyone in `sleepers`. Holds no lock: what a waker does is the executor's code.
-pub(super) fn wake(sleepers: HashMap<u64, Waker>) {
-    for waker in sleepers.into_values() {
-        waker.wake();
+/// Wakes everyone in `sleepers`. Holds no lock: what a waker does is the executor's code. One that panics concerns its own task: the
+/// others are woken, and the append keeps its verdict.
+pub(super) fn wake(sleepers: Woken) {
+    for waker in sleepers {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 
@@ -49,7 +81,7 @@ pub(super) fn wake(sleepers: HashMap<u64, Waker>) {
 pub(super) struct MemoryFeed {
     shared: Arc<Shared>,
     /// Its place among the sleepers, once it has one.
-    sleeper: Option<u64>,
+    sleeper: Option<usize>,
 }
 
 impl MemoryFeed {
@@ -89,29 +121,32 @@ impl Feed for MemoryFeed {
     }
 
     fn poll_more(&mut self, context: &mut Context<'_>, after: Option<Position>) -> Poll<More> {
+        // Wakers are the executor's code: cloned before the lock is taken, dropped after it is released.
+        let waker = context.waker().clone();
         // A store whose append broke off takes no more of them; what it has is still read.
         let mut writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.head() > after {
+            drop(writer);
             return Poll::Ready(More::Events);
         }
         let sleepers = &mut writer.sleepers;
         if sleepers.closed {
+            drop(writer);
             return Poll::Ready(More::Closed);
         }
-        let sleeper = *self.sleeper.get_or_insert_with(|| {
-            sleepers.next += 1;
-            sleepers.next
-        });
-        sleepers.wakers.insert(sleeper, context.waker().clone());
+        let place = *self.sleeper.get_or_insert_with(|| sleepers.new_place());
+        let replaced = sleepers.sleep(place, waker);
+        drop(writer);
+        drop(replaced);
         Poll::Pending
     }
 }
 
 impl Drop for MemoryFeed {
     fn drop(&mut self) {
-        let Some(sleeper) = self.sleeper else { return };
+        let Some(place) = self.sleeper else { return };
         let mut writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let waker = writer.sleepers.wakers.remove(&sleeper);
+        let waker = writer.sleepers.leave(place);
         drop(writer);
         // Outside the lock, for the same reason as waking.
         drop(waker);

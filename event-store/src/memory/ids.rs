@@ -80,7 +80,9 @@ impl IdIndex {
             let same = |taken: &Taken| taken.hash == hash && recorded(taken.event) == *id;
             let rehash = |taken: &Taken| Taken::table_hash(taken.hash);
             let table = &mut self.shards[shard];
-            if table.len() == table.capacity() && table.len() < LAST_LEAP {
+            // A single id that is taken lets nothing grow.
+            let is_full = table.len() == table.capacity();
+            if is_full && table.len() < LAST_LEAP && table.find(Taken::table_hash(hash), same).is_none() {
                 table.reserve((3 * table.len()).max(FIRST_ROOM), rehash);
             }
             match self.shards[shard].entry(Taken::table_hash(hash), same, rehash) {

@@ -101,9 +101,14 @@ impl Postings {
         let runs = if len == 0 { 0 } else { self.runs.load(Ordering::Acquire) };
         let rest = if runs > 1 { self.rest.load_full() } else { None };
         let mut view = PostingsView { postings: self, rest, runs, len };
-        // Appends since the watermark are seen here and not meant.
-        while view.runs > 0 && view.start(view.runs - 1).event >= end {
-            view.runs -= 1;
+        // Appends since the watermark are seen here and not meant: few, or as many as a slow reader has let pass.
+        if view.runs > 0 && view.start(view.runs - 1).event >= end {
+            let (mut below, mut first_beyond) = (0, view.runs - 1);
+            while below < first_beyond {
+                let middle = below + (first_beyond - below) / 2;
+                if view.start(middle).event < end { below = middle + 1 } else { first_beyond = middle }
+            }
+            view.runs = first_beyond;
         }
         if view.runs < runs {
             // The run that was cut off starts where the last one that counts has ended.

@@ -3,6 +3,7 @@
 //! `RUSTFLAGS="--cfg event_store_shuttle" cargo test -p event-store --features testkit --lib --release shuttle`; `SCHEDULES` says
 //! how many.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use shuttle::future::block_on;
@@ -14,7 +15,6 @@ use crate::error::AppendError;
 use crate::event::{EventId, NewEvent, Position, Timestamp};
 use crate::name::{EventType, StreamId};
 use crate::read::Read;
-use crate::store::EventStore;
 use crate::subscription::{Delivery, Subscribe};
 use crate::testkit::{Recorder, check};
 
@@ -23,6 +23,7 @@ const BATCHES: u64 = 4;
 /// Events of a batch: enough to be adopted instead of copied.
 const BATCH: u64 = 70;
 const SUBSCRIBERS: usize = 3;
+const WINDOW: NonZeroU32 = NonZeroU32::new(2).expect("not 0");
 const EVENTS: u64 = APPENDERS + BATCHES * BATCH;
 
 fn schedules() -> usize {
@@ -40,8 +41,26 @@ fn everyone() {
     let store = Arc::new(MemoryStore::new());
     let recorder = Recorder::new(Arc::clone(&store));
     let mut threads = Vec::new();
-    for _ in 0..SUBSCRIBERS {
-        let mut subscriber = recorder.client().subscribe(Subscribe::from_start());
+    for number in 0..SUBSCRIBERS {
+        // The first acknowledges from a thread of its own and is held back at times.
+        let subscribe = Subscribe::from_start();
+        let subscribe = if number == 0 { subscribe.window(WINDOW) } else { subscribe };
+        let mut subscriber = recorder.client().subscribe(subscribe);
+        if number == 0 {
+            threads.push(thread::spawn({
+                let acknowledger = subscriber.subscription().acknowledger();
+                move || {
+                    let mut done = 0;
+                    while done < EVENTS {
+                        // What is not delivered yet is refused and changes nothing.
+                        match acknowledger.acknowledge(Position::new(done + 1).expect("from 1")) {
+                            Ok(()) => done += 1,
+                            Err(_) => thread::yield_now(),
+                        }
+                    }
+                }
+            }));
+        }
         threads.push(thread::spawn(move || {
             block_on(async {
                 let mut next = 1;

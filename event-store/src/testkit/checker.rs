@@ -115,7 +115,7 @@ pub enum Anomaly {
 /// What a history without anomalies consisted of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Appends that were applied.
+    /// Appends that were applied, or that had nothing to apply.
     pub appended: u64,
     /// Appends that were refused.
     pub refused: u64,

@@ -6,6 +6,7 @@ mod histories;
 mod reads;
 mod snapshots;
 mod subscriptions;
+mod threads;
 
 use std::any::Any;
 use std::fmt::{self, Debug};
@@ -27,13 +28,14 @@ use crate::read::Read;
 use crate::recorded::RecordedEvent;
 use crate::snapshot::SnapshotStore;
 use crate::store::{BoxFuture, EventStore};
+use crate::testkit::WithSnapshots;
 
 /// One question.
 pub struct Case<S> {
     /// What holds, as a sentence in snake case.
     pub name: &'static str,
     /// Asks an empty store; the error says what it answered instead.
-    run: fn(Arc<S>) -> BoxFuture<'static, Outcome>,
+    run: fn(Arc<S>, BlockOn) -> BoxFuture<'static, Outcome>,
 }
 
 impl<S> Debug for Case<S> {
@@ -48,10 +50,52 @@ pub type Outcome = Result<(), String>;
 /// Every case for stores of type `S`.
 #[must_use]
 pub fn cases<S: EventStore + SnapshotStore>() -> Vec<Case<S>> {
-    [appends::list(), conditions::list(), reads::list(), subscriptions::list(), snapshots::list(), histories::list()]
+    [cases_of_events(), snapshots::list()].into_iter().flatten().collect()
+}
+
+fn cases_of_events<S: EventStore + SnapshotStore>() -> Vec<Case<S>> {
+    [appends::list(), conditions::list(), reads::list(), subscriptions::list(), histories::list(), threads::list()]
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// Drives a future to its end on the calling thread.
+type BlockOn = Arc<dyn Fn(BoxFuture<'_, ()>) + Send + Sync>;
+
+/// How to run the cases.
+#[derive(Clone)]
+pub struct Setting {
+    limit: Duration,
+    block_on: BlockOn,
+}
+
+impl Default for Setting {
+    /// Ten seconds a case; threads drive their futures by a plain executor.
+    fn default() -> Self {
+        Self { limit: Duration::from_secs(10), block_on: Arc::new(|future| futures::executor::block_on(future)) }
+    }
+}
+
+impl Setting {
+    /// How long a case may take; one that still waits then has failed.
+    #[must_use]
+    pub fn limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// How a thread of a case drives a future, for stores that need their runtime: with tokio,
+    /// `move |future| handle.block_on(future)`. It is called on threads that the case has spawned.
+    #[must_use]
+    pub fn block_on(self, block_on: impl Fn(BoxFuture<'_, ()>) + Send + Sync + 'static) -> Self {
+        Self { block_on: Arc::new(block_on), ..self }
+    }
+}
+
+impl Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setting").field("limit", &self.limit).finish_non_exhaustive()
+    }
 }
 
 /// What became of the cases.
@@ -82,19 +126,37 @@ where
     S: EventStore + SnapshotStore,
     F: Future<Output = S>,
 {
-    run_within(Duration::from_secs(10), make).await
+    run_with(&Setting::default(), make).await
 }
 
-/// As [`run`], with another limit for a case.
-pub async fn run_within<S, F>(limit: Duration, make: impl Fn() -> F) -> Report
+/// As [`run`], in another setting.
+pub async fn run_with<S, F>(setting: &Setting, make: impl Fn() -> F) -> Report
+where
+    S: EventStore + SnapshotStore,
+    F: Future<Output = S>,
+{
+    run_cases(setting, cases(), make).await
+}
+
+/// As [`run_with`], for a store that keeps events and no snapshots: every case but those about snapshots.
+pub async fn run_events<S, F>(setting: &Setting, make: impl Fn() -> F) -> Report
+where
+    S: EventStore,
+    F: Future<Output = S>,
+{
+    run_cases(setting, cases_of_events(), || async { WithSnapshots::new(make().await) }).await
+}
+
+async fn run_cases<S, F>(setting: &Setting, cases: Vec<Case<S>>, make: impl Fn() -> F) -> Report
 where
     S: EventStore + SnapshotStore,
     F: Future<Output = S>,
 {
     let mut report = Report::default();
-    for case in cases::<S>() {
+    for case in cases {
         let store = Arc::new(make().await);
-        let outcome = AssertUnwindSafe(within(limit, (case.run)(store))).catch_unwind().await;
+        let running = (case.run)(store, Arc::clone(&setting.block_on));
+        let outcome = AssertUnwindSafe(within(setting.limit, running)).catch_unwind().await;
         match outcome.unwrap_or_else(|panic| Err(format!("panicked: {}", message(&*panic)))) {
             Ok(()) => report.passed.push(case.name),
             Err(why) => report.failed.push((case.name, why)),
@@ -130,7 +192,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 macro_rules! list_cases {
     ($($name:ident),+ $(,)?) => {
         pub(super) fn list<S: crate::EventStore + crate::SnapshotStore>() -> Vec<super::Case<S>> {
-            vec![$(super::Case { name: stringify!($name), run: |store| Box::pin($name(store)) }),+]
+            vec![$(super::Case { name: stringify!($name), run: |store, _| Box::pin($name(store)) }),+]
         }
     };
 }

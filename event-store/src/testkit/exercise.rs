@@ -5,6 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use futures::future::join_all;
@@ -17,7 +19,7 @@ use crate::name::{EventType, StreamId, Tag};
 use crate::query::{Query, QueryItem};
 use crate::read::Read;
 use crate::snapshot::{Snapshot, SnapshotStore};
-use crate::store::EventStore;
+use crate::store::{BoxFuture, EventStore};
 use crate::subscription::{Delivery, Subscribe};
 
 const STREAMS: u64 = 4;
@@ -25,8 +27,8 @@ const TYPES: u64 = 3;
 const TAGS: u64 = 4;
 /// Deliveries that a client takes in one go.
 const DELIVERIES: u32 = 40;
-/// How often a delivery that does not come is asked for before the client goes on without it.
-const PATIENCE: u32 = 20_000;
+/// How far beyond everything a cursor is that no store has reached.
+const BEYOND: u64 = 1 << 40;
 
 /// How much work, and which: the same seed makes the same choices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,15 @@ pub struct Exercise {
     pub clients: u32,
     /// Operations of each.
     pub operations: u32,
+    /// How long a delivery that is due may take before it counts as missing.
+    pub patience: Duration,
+}
+
+impl Default for Exercise {
+    /// Four clients with a hundred operations each, from seed 0; five seconds for a delivery.
+    fn default() -> Self {
+        Self { seed: 0, clients: 4, operations: 100, patience: Duration::from_secs(5) }
+    }
 }
 
 /// Works on `store`, which is empty, and returns what happened. Up to three clients are under way at a time, all on the calling
@@ -44,7 +55,7 @@ pub struct Exercise {
 pub async fn exercise<S: EventStore + SnapshotStore>(store: &Arc<S>, exercise: Exercise) -> History {
     let recorder = Recorder::new(Arc::clone(store));
     let mut actors: Vec<Actor<S>> =
-        (0..exercise.clients.max(1)).map(|number| Actor::new(recorder.client(), exercise.seed, number)).collect();
+        (0..exercise.clients.max(1)).map(|number| Actor::new(recorder.client(), exercise, number)).collect();
     let mut choices = Choices(exercise.seed);
     for _ in 0..u64::from(exercise.operations) * actors.len() as u64 {
         let first = choices.below(actors.len() as u64) as usize;
@@ -59,28 +70,45 @@ pub async fn exercise<S: EventStore + SnapshotStore>(store: &Arc<S>, exercise: E
     recorder.finish().await
 }
 
-/// As [`exercise`], each client on a thread of its own.
+/// As [`exercise`], each client on a thread of its own. It blocks the calling thread and drives futures by a plain executor: for a store
+/// that needs its runtime, [`exercise_in_threads_by`].
 ///
 /// # Panics
 /// If a client does.
 pub fn exercise_in_threads<S: EventStore + SnapshotStore>(store: &Arc<S>, exercise: Exercise) -> History {
+    exercise_in_threads_by(&|future| block_on(future), store, exercise)
+}
+
+/// As [`exercise_in_threads`]; each thread drives its futures by `block_on`.
+///
+/// # Panics
+/// If a client does, or if `block_on` returns before its future is done.
+pub fn exercise_in_threads_by<S: EventStore + SnapshotStore>(
+    block_on: &(dyn Fn(BoxFuture<'_, ()>) + Sync),
+    store: &Arc<S>,
+    exercise: Exercise,
+) -> History {
     let recorder = Recorder::new(Arc::clone(store));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for number in 0..exercise.clients.max(1) {
-            let mut actor = Actor::new(recorder.client(), exercise.seed, number);
+            let mut actor = Actor::new(recorder.client(), exercise, number);
             scope.spawn(move || {
-                block_on(async {
+                block_on(Box::pin(async {
                     for _ in 0..exercise.operations {
                         actor.step().await;
                     }
                     actor.catch_up().await;
-                });
+                }));
             });
         }
     });
+    let mut history = None;
     // On a thread of its own as well: the caller may be inside an executor.
-    let finishing = std::thread::spawn(|| block_on(recorder.finish()));
-    finishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread::scope(|scope| {
+        let finishing = scope.spawn(|| block_on(Box::pin(async { history = Some(recorder.finish().await) })));
+        finishing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    history.expect("`block_on` drives its future to the end")
 }
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
@@ -119,11 +147,12 @@ struct Actor<S> {
     /// How far its subscription has come.
     delivered: Option<Position>,
     last: Option<Append>,
+    patience: Duration,
 }
 
 impl<S: EventStore + SnapshotStore> Actor<S> {
-    fn new(client: Client<S>, seed: u64, number: u32) -> Self {
-        let mut choices = Choices(seed ^ (u64::from(number) + 1).wrapping_mul(0xa076_1d64_78bd_642f));
+    fn new(client: Client<S>, exercise: Exercise, number: u32) -> Self {
+        let mut choices = Choices(exercise.seed ^ (u64::from(number) + 1).wrapping_mul(0xa076_1d64_78bd_642f));
         let subscribe = match choices.below(4) {
             0 => Subscribe::tail(),
             1 => Subscribe::from_start(),
@@ -139,6 +168,7 @@ impl<S: EventStore + SnapshotStore> Actor<S> {
             written: None,
             delivered: None,
             last: None,
+            patience: exercise.patience,
         }
     }
 
@@ -191,7 +221,8 @@ impl<S: EventStore + SnapshotStore> Actor<S> {
                     self.versions.insert(stream, version);
                 }
             }
-            18 => self.take_deliveries().await,
+            18 => drop(self.take_deliveries().await),
+            19 if self.choices.is_one_of(8) => self.subscribe_beyond().await,
             _ => self.snapshot().await,
         }
     }
@@ -277,29 +308,37 @@ impl<S: EventStore + SnapshotStore> Actor<S> {
         if choices.is_one_of(2) { read.limit(choices.below(9)) } else { read }
     }
 
-    /// Takes deliveries while the subscription is behind what this client was given.
-    async fn take_deliveries(&mut self) {
-        for _ in 0..DELIVERIES {
+    /// Takes deliveries while the subscription is behind what this client was given. Says whether any came.
+    async fn take_deliveries(&mut self) -> bool {
+        for taken in 0..DELIVERIES {
             if self.delivered >= self.written {
-                return;
+                return taken > 0;
             }
-            let patient = Patient { future: Box::pin(self.subscriber.next()), left: PATIENCE };
+            let patient = Patient { future: Box::pin(self.subscriber.next()), patience: self.patience, until: None };
             match patient.await {
                 Some(Some(Ok(Delivery::Event(event)))) => self.delivered = Some(event.position()),
                 Some(Some(Ok(Delivery::CaughtUp(position)))) => self.delivered = self.delivered.max(position),
-                _ => return,
+                Some(Some(Err(_))) => return true,
+                Some(None) => return false,
+                None => {
+                    self.subscriber.give_up();
+                    return false;
+                }
             }
         }
+        true
     }
 
     /// Takes what is left for the subscription.
     async fn catch_up(&mut self) {
-        loop {
-            let before = self.delivered;
-            self.take_deliveries().await;
-            if self.delivered == before {
-                return;
-            }
+        while self.delivered < self.written && self.take_deliveries().await {}
+    }
+
+    /// Asks for what is behind the end of the store.
+    async fn subscribe_beyond(&mut self) {
+        let known = self.seen.max(self.written).map_or(0, Position::get);
+        if let Some(beyond) = Position::new(known + BEYOND) {
+            let _ = self.client.subscribe(Subscribe::after(beyond)).next().await;
         }
     }
 
@@ -372,10 +411,12 @@ fn name<N: std::str::FromStr<Err = crate::NameError>>(text: &str) -> N {
     text.parse().expect("a valid name")
 }
 
-/// A future that gives up, with `None`, after it was pending too often.
+/// A future that gives up, with `None`, after it was pending for too long. It looks again and again: the exercise knows no runtime
+/// that could wake it.
 struct Patient<F> {
     future: Pin<Box<F>>,
-    left: u32,
+    patience: Duration,
+    until: Option<Instant>,
 }
 
 impl<F: Future> Future for Patient<F> {
@@ -385,11 +426,11 @@ impl<F: Future> Future for Patient<F> {
         if let Poll::Ready(output) = self.future.as_mut().poll(context) {
             return Poll::Ready(Some(output));
         }
-        if self.left == 0 {
+        let (now, patience) = (Instant::now(), self.patience);
+        if now >= *self.until.get_or_insert(now + patience) {
             return Poll::Ready(None);
         }
-        self.left -= 1;
-        std::thread::yield_now();
+        thread::yield_now();
         context.waker().wake_by_ref();
         Poll::Pending
     }

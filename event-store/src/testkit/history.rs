@@ -75,8 +75,15 @@ pub enum Call {
     Delivery {
         /// Its number.
         subscription: u32,
+        /// When it was asked for, on the clock of the operations.
+        asked: u64,
         /// The delivery; `None` for its end.
         delivery: Option<Result<Delivery, SubscribeError>>,
+    },
+    /// A subscription owed its client a delivery, which had not come when the client gave up.
+    Stalled {
+        /// Its number.
+        subscription: u32,
     },
     /// A snapshot was saved.
     SaveSnapshot {
@@ -245,7 +252,7 @@ impl<S: EventStore> Client<S> {
         let place = self.record.begin(self.number, call.clone());
         let subscription = self.store.subscribe(subscribe);
         self.record.end(place, call);
-        Subscriber { subscription, record: Arc::clone(&self.record), client: self.number, number }
+        Subscriber { subscription, record: Arc::clone(&self.record), client: self.number, number, asked: None }
     }
 }
 
@@ -286,16 +293,28 @@ pub struct Subscriber {
     record: Arc<Record>,
     client: u32,
     number: u32,
+    /// When the delivery that is still to come was first asked for.
+    asked: Option<u64>,
 }
 
 impl Subscriber {
     /// [`Subscription::next`]; what is not waited for is not recorded.
     pub async fn next(&mut self) -> Option<Result<Delivery, SubscribeError>> {
+        let asked = *self.asked.get_or_insert_with(|| self.record.now());
         let delivery = self.subscription.next().await;
-        let call = Call::Delivery { subscription: self.number, delivery: delivery.clone() };
+        self.asked = None;
+        self.note(Call::Delivery { subscription: self.number, asked, delivery: delivery.clone() });
+        delivery
+    }
+
+    /// Notes that a delivery is due, for its client has been given events behind the last one, and that it did not come.
+    pub fn give_up(&self) {
+        self.note(Call::Stalled { subscription: self.number });
+    }
+
+    fn note(&self, call: Call) {
         let place = self.record.begin(self.client, call.clone());
         self.record.end(place, call);
-        delivery
     }
 
     /// The subscription itself, to acknowledge.

@@ -39,10 +39,17 @@ pub(crate) enum Fault {
     DedupeIgnoresPayload,
     /// A subscription whose page is full goes on at the watermark.
     CursorAdvancesOnLimit,
+    /// A cursor beyond the head is taken for one that has arrived.
+    AcceptsAnyCursor,
+    /// A subscription that has arrived once delivers no more.
+    StuckOnArrival,
+    /// A subscription that sleeps is not woken by every append: what only a client that waits can tell.
+    MissedWakeUp,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 12] = [
+    /// What histories show.
+    pub(crate) const ALL: [Self; 14] = [
         Self::EarlyAck,
         Self::LostPublish,
         Self::WatermarkBeforeData,
@@ -55,6 +62,8 @@ impl Fault {
         Self::SnapshotAhead,
         Self::DedupeIgnoresPayload,
         Self::CursorAdvancesOnLimit,
+        Self::AcceptsAnyCursor,
+        Self::StuckOnArrival,
     ];
 }
 
@@ -76,7 +85,7 @@ struct State {
     snapshots: HashMap<StreamId, Snapshot>,
     wakers: Vec<Waker>,
     appends: u64,
-    /// Events at the end that nobody sees yet.
+    /// Events at the end that are seen only after the next read.
     unseen: u64,
     /// Positions that nobody sees yet.
     held_back: BTreeSet<u64>,
@@ -237,11 +246,14 @@ impl EventStore for FaultyStore {
     }
 
     fn read(&self, read: Read) -> impl futures::Stream<Item = Result<RecordedEvent, ReadError>> + Send {
-        futures::stream::iter(self.state().read(&read, self.fault).into_iter().map(Ok))
+        let mut state = self.state();
+        let events = state.read(&read, self.fault);
+        state.unseen = 0;
+        futures::stream::iter(events.into_iter().map(Ok))
     }
 
     fn subscribe(&self, subscribe: Subscribe) -> Subscription {
-        Subscription::new(subscribe, ListFeed { state: Arc::clone(&self.state), fault: self.fault })
+        Subscription::new(subscribe, ListFeed { state: Arc::clone(&self.state), fault: self.fault, is_stuck: false })
     }
 
     async fn head(&self) -> Result<Option<Position>, ReadError> {
@@ -265,7 +277,8 @@ impl SnapshotStore for FaultyStore {
     async fn load_snapshot(&self, stream: &StreamId, schema_version: u16) -> Result<Option<Snapshot>, SnapshotError> {
         let state = self.state();
         let version = state.order.stream_len(stream, state.head()).checked_sub(1).map(StreamVersion::new);
-        let is_usable = |s: &&Snapshot| self.has(Fault::SnapshotAhead) || s.is_usable(version, schema_version);
+        let head = if self.has(Fault::SnapshotAhead) { Some(StreamVersion::new(u64::MAX)) } else { version };
+        let is_usable = |s: &&Snapshot| s.is_usable(head, schema_version);
         Ok(state.snapshots.get(stream).filter(is_usable).cloned())
     }
 }
@@ -273,6 +286,7 @@ impl SnapshotStore for FaultyStore {
 struct ListFeed {
     state: Arc<Mutex<State>>,
     fault: Option<Fault>,
+    is_stuck: bool,
 }
 
 impl ListFeed {
@@ -283,7 +297,8 @@ impl ListFeed {
 
 impl Feed for ListFeed {
     fn poll_head(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Position>, ReadError>> {
-        Poll::Ready(Ok(Position::new(self.state().head())))
+        let reached = if self.fault == Some(Fault::AcceptsAnyCursor) { u64::MAX } else { self.state().head() };
+        Poll::Ready(Ok(Position::new(reached)))
     }
 
     fn poll_page(
@@ -295,15 +310,25 @@ impl Feed for ListFeed {
     ) -> Poll<Result<Page, ReadError>> {
         let limit = if self.fault == Some(Fault::CursorAdvancesOnLimit) { SMALL_PAGE } else { limit };
         let next = Position::new(after.map_or(1, |after| after.get() + 1)).expect("counted from 1");
+        if self.is_stuck {
+            return Poll::Ready(Ok(Page { events: Vec::new(), seen: after }));
+        }
         let state = self.state();
         let events = state.read(&Read::query_from(query.clone(), next).limit(limit), self.fault);
         let is_full = events.len() as u64 >= limit && self.fault != Some(Fault::CursorAdvancesOnLimit);
         let seen = if is_full { events.last().map(RecordedEvent::position) } else { Position::new(state.head()) };
+        let has_arrived = after.is_some() && seen <= after;
+        drop(state);
+        self.is_stuck = has_arrived && self.fault == Some(Fault::StuckOnArrival);
         Poll::Ready(Ok(Page { events, seen: seen.max(after) }))
     }
 
     fn poll_more(&mut self, context: &mut Context<'_>, after: Option<Position>) -> Poll<More> {
+        let is_stuck = self.is_stuck;
         let mut state = self.state();
+        if is_stuck || self.fault == Some(Fault::MissedWakeUp) && state.appends % 7 == 6 {
+            return Poll::Pending;
+        }
         if Position::new(state.head()) > after {
             return Poll::Ready(More::Events);
         }

@@ -16,6 +16,8 @@ struct Progress {
     next: Option<usize>,
     /// The last position that it has vouched for.
     vouched: u64,
+    /// Whether its cursor was found beyond the head.
+    is_refused: bool,
 }
 
 impl Checker {
@@ -30,25 +32,46 @@ impl Checker {
                     };
                     let next = cursor.map(|cursor| self.place_behind(subscribe, cursor));
                     let subscribe = subscribe.clone();
-                    let progress = Progress { subscribe, began: operation.began, next, vouched: cursor.unwrap_or(0) };
+                    let progress = Progress {
+                        subscribe,
+                        began: operation.began,
+                        next,
+                        vouched: cursor.unwrap_or(0),
+                        is_refused: false,
+                    };
                     subscriptions.insert(*subscription, progress);
                 }
-                Call::Delivery { subscription, delivery: Some(delivery) } => {
+                Call::Delivery { subscription, asked, delivery } => {
                     let Some(progress) = subscriptions.get_mut(subscription) else { continue };
                     let outcome = match delivery {
-                        Ok(delivery) => self.delivery(progress, delivery, operation.began),
-                        Err(SubscribeError::BeyondHead { cursor, head }) => {
+                        Some(Ok(delivery)) => {
+                            let own = self.moments.own(operation.client, *asked);
+                            self.delivery(progress, delivery, own, operation.began)
+                        }
+                        Some(Err(SubscribeError::BeyondHead { cursor, head })) => {
+                            progress.is_refused = true;
                             self.refusal(progress, *cursor, head.map_or(0, Position::get), operation)
                         }
-                        Err(SubscribeError::Read(_)) => Ok(()),
+                        Some(Err(SubscribeError::Read(_))) => Ok(()),
+                        None if progress.is_refused => Ok(()),
+                        None => Err("it ended, and the store is there".to_owned()),
                     };
-                    if let Err(why) = outcome {
-                        let subscription = *subscription;
-                        self.anomalies.push(Anomaly::Delivery { operation: number, subscription, why });
-                    }
+                    self.note(number, *subscription, outcome);
+                }
+                Call::Stalled { subscription } => {
+                    let Some(progress) = subscriptions.get(subscription) else { continue };
+                    let own = self.moments.own(operation.client, operation.began);
+                    let why = format!("nothing came behind position {}, and {own} was acknowledged", progress.vouched);
+                    self.note(number, *subscription, if progress.vouched < own { Err(why) } else { Ok(()) });
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn note(&mut self, operation: usize, subscription: u32, outcome: Result<(), String>) {
+        if let Err(why) = outcome {
+            self.anomalies.push(Anomaly::Delivery { operation, subscription, why });
         }
     }
 
@@ -58,7 +81,8 @@ impl Checker {
         self.matches_of(&source).partition_point(|position| *position <= cursor)
     }
 
-    fn delivery(&mut self, progress: &mut Progress, delivery: &Delivery, time: u64) -> Result<(), String> {
+    /// `own` is what the client had been told of when it asked: an arrival lies not before it.
+    fn delivery(&mut self, progress: &mut Progress, delivery: &Delivery, own: u64, time: u64) -> Result<(), String> {
         let latest = self.moments.latest(time);
         match delivery {
             Delivery::Event(event) => {
@@ -90,6 +114,9 @@ impl Checker {
                 }
                 progress.next = Some(place);
                 progress.vouched = position;
+                if position < own {
+                    return Err(format!("caught up with position {position}, and {own} had been acknowledged"));
+                }
                 if place != next {
                     return Err(format!("caught up with position {position} after {next} of {place} events"));
                 }

@@ -47,6 +47,9 @@ impl Checker {
         ended: u64,
     ) -> Result<(), String> {
         let latest = self.version_at(&snapshot.stream, self.moments.latest(ended));
+        if snapshot.schema_version != schema {
+            return Err(format!("schema {} for a reader of schema {schema}", snapshot.schema_version));
+        }
         if !snapshot.is_usable(latest, schema) {
             return Err(format!("version {} of {} is ahead of {latest:?}", snapshot.version, snapshot.stream));
         }

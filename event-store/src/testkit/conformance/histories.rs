@@ -5,19 +5,15 @@ use std::sync::Arc;
 use super::{Outcome, list_cases};
 use crate::snapshot::SnapshotStore;
 use crate::store::EventStore;
-use crate::testkit::{Exercise, History, check, exercise, exercise_in_threads};
+use crate::testkit::{Exercise, History, check, exercise};
 
-list_cases![a_random_history_has_no_anomalies, a_random_history_on_threads_has_no_anomalies];
+list_cases![a_random_history_has_no_anomalies];
 
 async fn a_random_history_has_no_anomalies<S: EventStore + SnapshotStore>(store: Arc<S>) -> Outcome {
-    judge(&exercise(&store, Exercise { seed: 1, clients: 4, operations: 100 }).await)
+    judge(&exercise(&store, Exercise { seed: 1, ..Exercise::default() }).await)
 }
 
-async fn a_random_history_on_threads_has_no_anomalies<S: EventStore + SnapshotStore>(store: Arc<S>) -> Outcome {
-    judge(&exercise_in_threads(&store, Exercise { seed: 2, clients: 4, operations: 100 }))
-}
-
-fn judge(history: &History) -> Outcome {
+pub(super) fn judge(history: &History) -> Outcome {
     match check(history) {
         Ok(summary) if summary.appended > 0 && summary.reads > 0 => Ok(()),
         Ok(summary) => Err(format!("nothing happened: {summary}")),

@@ -144,6 +144,12 @@ async fn a_window_bounds_what_is_not_acknowledged<S: EventStore>(store: Arc<S>) 
     same("from another task", acknowledged, Ok(()))?;
     same("it goes on", delivered?, Some(6))?;
     same("twice is once", acknowledger.acknowledge(at(1)), Ok(()))?;
+    let nothing = Query::item(QueryItem::tags([tag("nowhere")]).expect("one tag"));
+    let mut without_events = store.subscribe(Subscribe::from_start().query(nothing).window(window));
+    let early = Err(AcknowledgeError::NotDelivered { position: at(10) });
+    same("before the arrival", without_events.acknowledge(at(10)), early)?;
+    same("the arrival", without_events.next().await, Some(Ok(Delivery::CaughtUp(Some(at(10))))))?;
+    same("an arrival is acknowledged", without_events.acknowledge(at(10)), Ok(()))?;
     let without = store.subscribe(Subscribe::from_start());
     same("without a window", without.acknowledge(at(1)), Err(AcknowledgeError::NoWindow))
 }

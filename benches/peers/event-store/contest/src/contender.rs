@@ -26,9 +26,9 @@ pub trait Contender: Default + Send + 'static {
     type Load;
     /// A list of events that outlives the call.
     type Owned;
-    /// The same store when its saves start from a caller's events, and its calls are built within the timing. `Self`, where a call
-    /// is no more than its events.
-    type FromEvents: Contender;
+    /// The same store for callers whose events are values of their own: saves start from such events and build their call within the
+    /// timing, lists consist of them. `Self`, where that is how the store is called anyway.
+    type ByValue: Contender;
     /// What the store checks and what it does not; every report repeats it.
     const NOTE: &'static str;
     /// Events of a store that is replaced before it takes more. Less than the others' is in a contender's favour: for one whose

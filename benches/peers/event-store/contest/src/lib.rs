@@ -38,9 +38,10 @@ pub fn suite<C: Contender>(peer: &str) -> Suite {
             bench.note(C::NOTE);
             C::hushed(|| match work {
                 Work::Save { batch } => save::measure::<C>(bench, batch),
-                Work::SaveFromEvents { batch } => save::measure::<C::FromEvents>(bench, batch),
+                Work::SaveFromEvents { batch } => save::measure::<C::ByValue>(bench, batch),
                 Work::Load { events } => load::measure::<C>(bench, events),
                 Work::LoadOwned { events } => load::measure_owned::<C>(bench, events),
+                Work::LoadRecorded { events } => load::measure_owned::<C::ByValue>(bench, events),
                 Work::Concurrent => concurrent::measure::<C>(bench),
             })
         })

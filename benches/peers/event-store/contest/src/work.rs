@@ -25,13 +25,18 @@ pub enum Work {
         /// Events of the stream.
         events: u64,
     },
+    /// As [`Work::LoadOwned`], and every event of the list is a value of its own, which may leave it.
+    LoadRecorded {
+        /// Events of the stream.
+        events: u64,
+    },
     /// One event to each of ten streams, five a thread, two threads at once.
     Concurrent,
 }
 
 /// All works, in the order of the reports.
 #[must_use]
-pub fn works() -> [Work; 11] {
+pub fn works() -> [Work; 12] {
     [
         Work::Save { batch: 1 },
         Work::Save { batch: 100 },
@@ -43,6 +48,7 @@ pub fn works() -> [Work; 11] {
         Work::Load { events: 100 },
         Work::Load { events: 10_000 },
         Work::LoadOwned { events: 10_000 },
+        Work::LoadRecorded { events: 10_000 },
         Work::Concurrent,
     ]
 }
@@ -62,6 +68,7 @@ impl fmt::Display for Work {
             Self::SaveFromEvents { batch } => write!(f, "save-from-events/{batch}"),
             Self::Load { events } => write!(f, "load/{events}"),
             Self::LoadOwned { events } => write!(f, "load-owned/{events}"),
+            Self::LoadRecorded { events } => write!(f, "load-recorded/{events}"),
             Self::Concurrent => f.write_str("concurrent/save-10"),
         }
     }

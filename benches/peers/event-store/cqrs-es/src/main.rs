@@ -42,7 +42,7 @@ impl Contender for CqrsEs {
     type Save = (Vec<OrderEvent>, MemStoreAggregateContext<Order>);
     type Load = String;
     type Owned = Vec<EventEnvelope<Order>>;
-    type FromEvents = Self;
+    type ByValue = Self;
     const NOTE: &'static str = "checks neither version nor event ids, has no order over streams and no tags; every commit copies \
                                 the stream, every call prints a line (here to the null device)";
     // A commit takes the longer the more its stream holds, and would take most of a millisecond in stores of the common size.

@@ -41,7 +41,7 @@ impl Contender for Eventually {
     type Save = (String, Expected, Vec<Event>);
     type Load = String;
     type Owned = Vec<Stored>;
-    type FromEvents = Self;
+    type ByValue = Self;
     const NOTE: &'static str = "checks the expected version, though not in one step with the write; numbers events over all \
                                 streams; checks no event ids, indexes no tags";
 

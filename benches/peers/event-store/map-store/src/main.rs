@@ -29,7 +29,7 @@ impl Contender for Maps {
     type Save = Save;
     type Load = String;
     type Owned = Vec<Arc<Recorded>>;
-    type FromEvents = Self;
+    type ByValue = Self;
     const NOTE: &'static str = "checks the expected version and unique event ids; one dense global order, tags indexed, all or \
                                 nothing; names are not checked";
 

@@ -64,7 +64,9 @@ fn arguments(work: Work, effort: Effort) -> Value {
             json!({ "kind": "save", "batch": batch, "ops_a_round": EVENTS_A_ROUND.div_ceil(batch) })
         }
         Work::Load { events } => json!({ "kind": "load", "events": events, "ops_a_round": loads_a_round(events) }),
-        Work::LoadOwned { events } => json!({ "kind": "load-owned", "events": events, "ops_a_round": 1 }),
+        Work::LoadOwned { events } | Work::LoadRecorded { events } => {
+            json!({ "kind": "load-owned", "events": events, "ops_a_round": 1 })
+        }
         Work::Concurrent => unreachable!("not among the works of this contender"),
     };
     arguments["large_store"] = LARGE_STORE.into();
@@ -87,7 +89,9 @@ pub(crate) fn expected(work: Work, outcome: &Outcome) -> u64 {
             outcome.calls_of_stores.iter().map(of_store).sum::<u64>() + (outcome.operations - proved)
         }
         Work::Load { events } => expected_visit(events) * outcome.operations,
-        Work::LoadOwned { events } => outcome.operations * events * (1 + PAYLOAD as u64),
+        Work::LoadOwned { events } | Work::LoadRecorded { events } => {
+            outcome.operations * events * (1 + PAYLOAD as u64)
+        }
         Work::Concurrent => 0,
     }
 }

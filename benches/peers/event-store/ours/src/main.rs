@@ -9,8 +9,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use event_store::{
-    Append, EventId, EventType, Events, ExpectedVersion, MemoryStore, NewEvent, Read, StreamId, StreamVersion, Tag,
-    Timestamp,
+    Append, EventId, EventType, Events, ExpectedVersion, MemoryStore, NewEvent, Read, RecordedEvent, StreamId,
+    StreamVersion, Tag, Timestamp,
 };
 use event_store_contest::{Contender, Event, Seen, suite};
 
@@ -36,7 +36,7 @@ impl Contender for Ours {
     type Save = Append;
     type Load = Read;
     type Owned = Events;
-    type FromEvents = FromEvents;
+    type ByValue = ByValue;
     const NOTE: &'static str = "checks the expected version, unique event ids and that names are valid; one dense global order, \
                                 tags indexed, all or nothing; an owned list holds on to the store's memory";
 
@@ -79,15 +79,15 @@ impl Contender for Ours {
     }
 }
 
-/// The same store, from events: a call is built within the timing, as a caller does who has its events and nothing else.
+/// The same store, from events and to events: a call is built within the timing, as a caller does who has its events and nothing else.
 #[derive(Default)]
-struct FromEvents(Ours);
+struct ByValue(Ours);
 
-impl Contender for FromEvents {
+impl Contender for ByValue {
     type Save = (StreamId, ExpectedVersion, Vec<NewEvent>);
     type Load = Read;
-    type Owned = Events;
-    type FromEvents = Self;
+    type Owned = Vec<RecordedEvent>;
+    type ByValue = Self;
     const NOTE: &'static str = Ours::NOTE;
 
     fn save_call(&mut self, stream: &Arc<str>, version: u64, events: Vec<Event>) -> Self::Save {
@@ -111,12 +111,12 @@ impl Contender for FromEvents {
         self.0.visit(load, times, see);
     }
 
-    fn load_owned(&mut self, load: &Read) -> Events {
-        self.0.load_owned(load)
+    fn load_owned(&mut self, load: &Read) -> Vec<RecordedEvent> {
+        self.0.store.read_now(load)
     }
 
-    fn payloads(owned: &Events) -> impl Iterator<Item = &[u8]> {
-        Ours::payloads(owned)
+    fn payloads(owned: &Self::Owned) -> impl Iterator<Item = &[u8]> {
+        owned.iter().map(|event| event.payload())
     }
 }
 
