@@ -204,6 +204,9 @@ fn a_run_of_less_replaces_a_baseline_of_more_by_force_alone() {
     filtered.filter = Some("d/e".to_owned());
     project.manifest(&filtered);
     forget_figures(&project);
+    project.record(&record("d/e/f", Metric::LatencyMean, 9.0, 10.0, 11.0));
+    let other = project.gate(&["save", "less"]);
+    assert_eq!(other.code(), 0, "a name of its own takes nothing away: {}", other.errors());
     let refused = project.gate(&["save", "base"]);
     assert_eq!(refused.code(), 2, "{}", refused.text());
     assert!(refused.errors().contains("benchmarks of the old baseline not measured: 1"), "{}", refused.errors());

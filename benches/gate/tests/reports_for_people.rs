@@ -184,3 +184,13 @@ fn comparisons_with_rivals_are_kept_and_shown_and_touch_no_exit_code() {
     keep(folder.path(), "a", &[rival("d", "maps", Some(4.0))], false).expect("what cannot be read is replaced");
     assert_eq!(read(folder.path()).rows.len(), 1);
 }
+
+#[test]
+fn what_is_waived_is_not_called_met() {
+    use gate::verdict::Verdict;
+    let mut report = report_of(&["a/b/0".to_owned()]);
+    report.rows.iter_mut().for_each(|row| row.verdict = Verdict::Pass);
+    assert!(html(&report).contains("<p class=\"lead\">Every limit is met.</p>"));
+    report.rows[0].verdict = Verdict::Waived;
+    assert!(html(&report).contains("<p class=\"lead\">Every limit is met but 1 that are waived.</p>"));
+}

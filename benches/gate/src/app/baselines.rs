@@ -9,9 +9,9 @@ use harness::metric::Metric;
 use harness::record::replace_file;
 
 use super::Project;
-use super::inspect::{last_report, refuse};
+use super::inspect::refuse;
 use crate::baseline::{Baseline, BaselineError, Change, Rule, Saved, Worse, compare as changes, path_of};
-use crate::evaluate::Selection;
+use crate::evaluate::{Selection, evaluate};
 use crate::quantity::Figure;
 use crate::thresholds::Profile;
 use crate::verdict::{Estimate, ExitStatus, Verdict};
@@ -60,10 +60,15 @@ pub fn save(project: &Project, name: &str, force: bool, out: &mut dyn Write) -> 
         // It may be anything, a source file for example.
         Err(error) => return fail(&format!("{error}; remove the file to put a baseline in its place")),
     };
-    let report = last_report(project, &thresholds).map(|(report, _)| report);
-    let count = |verdicts: &[Verdict]| {
-        report.as_ref().map_or(0, |report| report.rows.iter().filter(|row| verdicts.contains(&row.verdict)).count())
+    // Within what the run was asked for.
+    let selection = Selection {
+        filter: manifest.filter.clone(),
+        known: Some(manifest.benches.iter().cloned().collect()),
+        failures: manifest.failures.clone(),
+        ..Selection::everything(thresholds.profile(&manifest.profile))
     };
+    let report = evaluate(&thresholds, &measurements, &selection);
+    let count = |verdicts: &[Verdict]| report.rows.iter().filter(|row| verdicts.contains(&row.verdict)).count();
     let (missed, absent) = (count(&[Verdict::Fail, Verdict::Error]), count(&[Verdict::Missing]));
     let against = [
         (missed, "limits missed"),
