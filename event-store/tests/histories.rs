@@ -60,6 +60,8 @@ fn is_told_by(fault: Fault, anomaly: &Anomaly) -> bool {
         Fault::CursorAdvancesOnLimit => matches!(anomaly, Anomaly::Delivery { .. }),
         Fault::AcceptsAnyCursor => matches!(anomaly, Anomaly::Delivery { why, .. } if why.contains("caught up")),
         Fault::StuckOnArrival => matches!(anomaly, Anomaly::Delivery { why, .. } if why.contains("nothing came")),
+        Fault::DeliversForEver => matches!(anomaly, Anomaly::Delivery { why, .. } if why.contains("was to come")),
+        Fault::FailsForEver => matches!(anomaly, Anomaly::Delivery { why, .. } if why.contains("nothing came")),
         Fault::MissedWakeUp => false,
     }
 }

@@ -87,7 +87,7 @@ fn a_waker_that_appends_when_it_is_dropped_does_not_meet_a_lock() {
 }
 
 #[test]
-fn a_subscription_that_is_dropped_gives_its_place_to_the_next() {
+fn a_subscription_that_is_dropped_is_not_woken() {
     let store = MemoryStore::new();
     let counting = Arc::new(Counting::default());
     let waker = Arc::clone(&counting).into();

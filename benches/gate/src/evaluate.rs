@@ -138,9 +138,17 @@ impl Evaluation<'_> {
             // What was not measured is not let pass: a waiver is for a known miss.
             let is_miss = matches!(row.verdict, Verdict::Fail | Verdict::Inconclusive);
             if let (true, Some(waiver)) = (is_miss, waiver) {
-                row.reason =
-                    format!("{} waived until {}: {} ({})", row.verdict, waiver.until, waiver.reason, row.reason);
-                row.verdict = Verdict::Waived;
+                let is_below = |least: f64| row.estimate.is_some_and(|estimate| estimate.hi < least);
+                match waiver.down_to.filter(|least| row.is_ratio && is_below(*least)) {
+                    Some(least) => row.reason += &format!("; it is waived down to {least} times only"),
+                    None => {
+                        row.reason = format!(
+                            "{} waived until {}: {} ({})",
+                            row.verdict, waiver.until, waiver.reason, row.reason
+                        );
+                        row.verdict = Verdict::Waived;
+                    }
+                }
             }
             rows.push(row);
         }

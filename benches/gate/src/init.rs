@@ -85,7 +85,8 @@ pub fn add_limits(text: &str, figures: &[Combined], headroom: Headroom, day: &st
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
     // The TOML library writes neither a mark nor line ends of two characters.
     let (mark, plain) = text.strip_prefix(BYTE_ORDER_MARK).map_or(("", text), |rest| (BYTE_ORDER_MARK, rest));
-    let ends_in_two = plain.contains("\r\n");
+    // A file that mixes them gets lines of its majority.
+    let ends_in_two = 2 * plain.matches("\r\n").count() > plain.matches('\n').count();
     let mut document: DocumentMut = plain.parse().map_err(|error: toml_edit::TomlError| invalid(error.to_string()))?;
     let tables = document.entry("bench").or_insert_with(|| {
         let mut table = Table::new();

@@ -187,12 +187,14 @@ pub struct Versus {
 }
 
 /// A miss that is let pass until a day.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Waiver {
     /// The last day.
     pub until: String,
     /// Why.
     pub reason: String,
+    /// For a comparison: the ratio below which it is not let pass.
+    pub down_to: Option<f64>,
 }
 
 /// A place in the file, from 1.

@@ -153,6 +153,11 @@ fn a_miss_that_is_known_is_waived_for_one_rival() {
     let output = Workspace::with_limit(&waived).peers(&["thing"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("1 WAIVED"), "{}", text(&output));
+    for (down_to, code) in [("1.5", 0), ("3.5", 1)] {
+        let down_to = waived.replace("reason", &format!("down_to = {down_to}, reason"));
+        let output = Workspace::with_limit(&down_to).peers(&["thing"]);
+        assert_eq!(output.status.code(), Some(code), "{down_to}{}", text(&output));
+    }
 }
 
 #[test]

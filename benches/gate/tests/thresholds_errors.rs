@@ -58,6 +58,21 @@ fn each_mistake_in_a_table_is_an_error_with_its_place() {
         ),
         ("own = { latency.mean = \"1us\" }\nwaive = { until = \"soon\", reason = \"r\" }", "4:19", "is no day"),
         ("own = { latency.mean = \"1us\" }\nwaive = { until = \"2027-01-01\" }", "4:", "states `until` and `reason`"),
+        (
+            "own = { latency.mean = \"1us\" }\nwaive = { until = \"2027-01-01\", reason = \"r\", down_to = 1 }",
+            "4:",
+            "unknown key `down_to`",
+        ),
+        (
+            "versus = [{ of = \"x\", metric = \"latency.mean\", at_least_times = 2, waive = { until = \"2027-01-01\", reason = \"r\", down_to = 2 } }]",
+            "3:",
+            "a ratio below the limit's 2",
+        ),
+        (
+            "versus = [{ of = \"peers/a/b/c/x\", metric = \"latency.mean\", at_least_times = 2 }, { of = \"peers/a/b/c/x\", metric = \"latency.mean\", at_least_times = 3 }]",
+            "3:",
+            "has a limit already",
+        ),
         ("own = { latency.mean = \"1us\" }\nown = { latency.p99 = \"1us\" }", "4:1", "duplicate key"),
     ] {
         let errors = of_bench(content);

@@ -304,8 +304,8 @@ impl Record {
     }
 }
 
-/// Replaces the file at `path` with `content` so that a crash at any time leaves the old file or the whole of the new one. A link stays
-/// a link to what is replaced, and the new file may be read and written by whoever the old one could.
+/// Replaces the file at `path` with `content` so that a crash at any time leaves the old file or the whole of the new one. A link to a file
+/// stays one, and the new file may be read and written by whoever the old one could.
 ///
 /// # Errors
 /// What the file system says; the old file is then untouched.

@@ -1,5 +1,6 @@
 //! What a subscription takes from the store in memory, and who is woken by an append.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -14,15 +15,16 @@ use crate::event::Position;
 use crate::query::Query;
 use crate::read::Read;
 use crate::subscription::{Feed, More, Page};
+use crate::sync::HashSeed;
+
+/// Sleepers that a table has room for without a second thought.
+const SMALL_TABLE: usize = 64;
 
 /// The subscriptions that sleep. Behind the writer's lock: who finds nothing new under it cannot miss the next append.
 #[derive(Debug, Default)]
 pub(super) struct Sleepers {
-    /// A place for each subscription that has ever slept and lives; filled while it sleeps.
-    places: Vec<Option<Waker>>,
-    /// Places of subscriptions that live no more.
-    free: Vec<usize>,
-    asleep: usize,
+    wakers: HashMap<u64, Waker, HashSeed>,
+    next: u64,
     closed: bool,
 }
 
@@ -32,8 +34,12 @@ pub(super) type Woken = SmallVec<[Waker; 4]>;
 impl Sleepers {
     /// Everyone who sleeps, to be woken once the lock is released.
     pub(super) fn take(&mut self) -> Woken {
-        self.asleep = 0;
-        self.places.iter_mut().filter_map(Option::take).collect()
+        let woken: Woken = self.wakers.drain().map(|(_, waker)| waker).collect();
+        // The table stays for the next time, unless it is that of many who are gone: to look through it takes as long as it is large.
+        if self.wakers.capacity() > SMALL_TABLE.max(8 * woken.len()) {
+            self.wakers.shrink_to(2 * woken.len());
+        }
+        woken
     }
 
     /// As [`Sleepers::take`], for the last time: nobody sleeps any more.
@@ -43,29 +49,12 @@ impl Sleepers {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.asleep == 0
+        self.wakers.is_empty()
     }
 
-    fn new_place(&mut self) -> usize {
-        self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            self.places.len() - 1
-        })
-    }
-
-    /// Lets `waker` sleep in `place`; returns the one that slept there.
-    fn sleep(&mut self, place: usize, waker: Waker) -> Option<Waker> {
-        let replaced = self.places[place].replace(waker);
-        self.asleep += usize::from(replaced.is_none());
-        replaced
-    }
-
-    /// Gives `place` up; returns the one that slept there.
-    fn leave(&mut self, place: usize) -> Option<Waker> {
-        let waker = self.places[place].take();
-        self.asleep -= usize::from(waker.is_some());
-        self.free.push(place);
-        waker
+    fn new_sleeper(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 }
 
@@ -81,7 +70,7 @@ pub(super) fn wake(sleepers: Woken) {
 pub(super) struct MemoryFeed {
     shared: Arc<Shared>,
     /// Its place among the sleepers, once it has one.
-    sleeper: Option<usize>,
+    sleeper: Option<u64>,
 }
 
 impl MemoryFeed {
@@ -134,8 +123,8 @@ impl Feed for MemoryFeed {
             drop(writer);
             return Poll::Ready(More::Closed);
         }
-        let place = *self.sleeper.get_or_insert_with(|| sleepers.new_place());
-        let replaced = sleepers.sleep(place, waker);
+        let sleeper = *self.sleeper.get_or_insert_with(|| sleepers.new_sleeper());
+        let replaced = sleepers.wakers.insert(sleeper, waker);
         drop(writer);
         drop(replaced);
         Poll::Pending
@@ -144,11 +133,31 @@ impl Feed for MemoryFeed {
 
 impl Drop for MemoryFeed {
     fn drop(&mut self) {
-        let Some(place) = self.sleeper else { return };
+        let Some(sleeper) = self.sleeper else { return };
         let mut writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let waker = writer.sleepers.leave(place);
+        let waker = writer.sleepers.wakers.remove(&sleeper);
         drop(writer);
         // Outside the lock, for the same reason as waking.
         drop(waker);
+    }
+}
+
+#[cfg(all(test, not(any(event_store_loom, event_store_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_left_cost_the_next_append_nothing() {
+        let mut sleepers = Sleepers::default();
+        let ids: Vec<u64> = (0..10_000).map(|_| sleepers.new_sleeper()).collect();
+        for id in &ids {
+            sleepers.wakers.insert(*id, Waker::noop().clone());
+        }
+        for id in &ids[1..] {
+            sleepers.wakers.remove(id);
+        }
+        assert_eq!(sleepers.take().len(), 1);
+        assert!(sleepers.wakers.capacity() <= SMALL_TABLE, "{}", sleepers.wakers.capacity());
+        assert!(sleepers.is_empty() && sleepers.take().is_empty());
     }
 }

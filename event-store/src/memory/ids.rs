@@ -80,24 +80,30 @@ impl IdIndex {
             let same = |taken: &Taken| taken.hash == hash && recorded(taken.event) == *id;
             let rehash = |taken: &Taken| Taken::table_hash(taken.hash);
             let table = &mut self.shards[shard];
-            // A single id that is taken lets nothing grow.
-            let is_full = table.len() == table.capacity();
-            if is_full && table.len() < LAST_LEAP && table.find(Taken::table_hash(hash), same).is_none() {
-                table.reserve((3 * table.len()).max(FIRST_ROOM), rehash);
+            // An id that is taken lets nothing grow: a full table is looked through first.
+            let mut taken_by = None;
+            if table.len() == table.capacity() {
+                taken_by = table.find(Taken::table_hash(hash), same).map(|taken| taken.event);
+                if taken_by.is_none() {
+                    let more = if table.len() < LAST_LEAP { (3 * table.len()).max(FIRST_ROOM) } else { 1 };
+                    table.reserve(more, rehash);
+                }
             }
-            match self.shards[shard].entry(Taken::table_hash(hash), same, rehash) {
-                Entry::Vacant(free) => {
-                    free.insert(Taken { hash, event: first + new as u32 });
-                }
-                Entry::Occupied(taken) => {
-                    let taken_by = taken.get().event;
-                    self.remove(new_ids.take(new), first);
-                    if reserves || new > 0 {
-                        // What the tables grew by for a refused append goes back, too.
-                        self.shrink();
+            if taken_by.is_none() {
+                match table.entry(Taken::table_hash(hash), same, rehash) {
+                    Entry::Vacant(free) => {
+                        free.insert(Taken { hash, event: first + new as u32 });
                     }
-                    return Err(Overlap { new, taken_by });
+                    Entry::Occupied(taken) => taken_by = Some(taken.get().event),
                 }
+            }
+            if let Some(taken_by) = taken_by {
+                self.remove(new_ids.take(new), first);
+                if reserves || new > 0 {
+                    // What the tables grew by for a refused append goes back, too.
+                    self.shrink();
+                }
+                return Err(Overlap { new, taken_by });
             }
         }
         Ok(())
@@ -158,6 +164,23 @@ mod tests {
         assert_eq!(overlap, Overlap { new: 2, taken_by: 1 });
         assert_eq!(index.len(), 3);
         insert(&mut index, &[10, 11, 12], 3, &[1, 2, 3]).expect("none was kept");
+    }
+
+    #[test]
+    fn a_full_table_does_not_grow_for_an_id_that_is_taken() {
+        let mut index = IdIndex::new();
+        let mut recorded = Vec::new();
+        let capacity = |index: &IdIndex| index.shards.iter().map(HashTable::capacity).sum::<usize>();
+        for number in 0..150_000 {
+            insert(&mut index, &[number], number as u32, &recorded).expect("it is new");
+            recorded.push(number);
+            let (shard, _) = index.place(&id(number));
+            if index.shards[shard].len() == index.shards[shard].capacity() {
+                let before = capacity(&index);
+                insert(&mut index, &[number], number as u32 + 1, &recorded).unwrap_err();
+                assert_eq!(capacity(&index), before, "after {number}");
+            }
+        }
     }
 
     #[test]

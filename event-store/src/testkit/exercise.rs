@@ -221,7 +221,7 @@ impl<S: EventStore + SnapshotStore> Actor<S> {
                     self.versions.insert(stream, version);
                 }
             }
-            18 => drop(self.take_deliveries().await),
+            18 => self.take_deliveries().await,
             19 if self.choices.is_one_of(8) => self.subscribe_beyond().await,
             _ => self.snapshot().await,
         }
@@ -308,30 +308,34 @@ impl<S: EventStore + SnapshotStore> Actor<S> {
         if choices.is_one_of(2) { read.limit(choices.below(9)) } else { read }
     }
 
-    /// Takes deliveries while the subscription is behind what this client was given. Says whether any came.
-    async fn take_deliveries(&mut self) -> bool {
-        for taken in 0..DELIVERIES {
+    /// Takes deliveries while the subscription is behind what this client was given.
+    async fn take_deliveries(&mut self) {
+        for _ in 0..DELIVERIES {
             if self.delivered >= self.written {
-                return taken > 0;
+                return;
             }
             let patient = Patient { future: Box::pin(self.subscriber.next()), patience: self.patience, until: None };
             match patient.await {
-                Some(Some(Ok(Delivery::Event(event)))) => self.delivered = Some(event.position()),
+                Some(Some(Ok(Delivery::Event(event)))) => self.delivered = self.delivered.max(Some(event.position())),
                 Some(Some(Ok(Delivery::CaughtUp(position)))) => self.delivered = self.delivered.max(position),
-                Some(Some(Err(_))) => return true,
-                Some(None) => return false,
-                None => {
+                Some(None) => return,
+                Some(Some(Err(_))) | None => {
                     self.subscriber.give_up();
-                    return false;
+                    return;
                 }
             }
         }
-        true
     }
 
-    /// Takes what is left for the subscription.
+    /// Takes what is left for the subscription, as long as that leads anywhere.
     async fn catch_up(&mut self) {
-        while self.delivered < self.written && self.take_deliveries().await {}
+        loop {
+            let before = self.delivered;
+            self.take_deliveries().await;
+            if self.delivered == before {
+                return;
+            }
+        }
     }
 
     /// Asks for what is behind the end of the store.

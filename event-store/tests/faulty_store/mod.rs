@@ -43,13 +43,17 @@ pub(crate) enum Fault {
     AcceptsAnyCursor,
     /// A subscription that has arrived once delivers no more.
     StuckOnArrival,
+    /// A subscription delivers its first page over and over.
+    DeliversForEver,
+    /// A subscription that has delivered something cannot be read any more.
+    FailsForEver,
     /// A subscription that sleeps is not woken by every append: what only a client that waits can tell.
     MissedWakeUp,
 }
 
 impl Fault {
     /// What histories show.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::EarlyAck,
         Self::LostPublish,
         Self::WatermarkBeforeData,
@@ -64,6 +68,8 @@ impl Fault {
         Self::CursorAdvancesOnLimit,
         Self::AcceptsAnyCursor,
         Self::StuckOnArrival,
+        Self::DeliversForEver,
+        Self::FailsForEver,
     ];
 }
 
@@ -309,6 +315,10 @@ impl Feed for ListFeed {
         limit: u64,
     ) -> Poll<Result<Page, ReadError>> {
         let limit = if self.fault == Some(Fault::CursorAdvancesOnLimit) { SMALL_PAGE } else { limit };
+        let after = if self.fault == Some(Fault::DeliversForEver) { None } else { after };
+        if self.fault == Some(Fault::FailsForEver) && after.is_some() {
+            return Poll::Ready(Err(ReadError::Unavailable("for ever".to_owned())));
+        }
         let next = Position::new(after.map_or(1, |after| after.get() + 1)).expect("counted from 1");
         if self.is_stuck {
             return Poll::Ready(Ok(Page { events: Vec::new(), seen: after }));

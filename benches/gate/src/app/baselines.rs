@@ -151,6 +151,9 @@ pub fn compare(project: &Project, compare: &Compare, out: &mut dyn Write) -> io:
     if let Some(filter) = &before.filter {
         writeln!(out, "note: the baseline was limited to `{filter}`")?;
     }
+    if figures.is_empty() {
+        return missing(&"the baseline has nothing of what the last run was limited to");
+    }
     let now = Saved::of(&measurements);
     let mut changes = changes(&figures, &now, &compare.rules, before.build(&manifest.env));
     let is_gone = |bench: &String| {
@@ -160,7 +163,7 @@ pub fn compare(project: &Project, compare: &Compare, out: &mut dyn Write) -> io:
         change.verdict = Some(Verdict::Missing);
     }
     let unused: Vec<&Rule> =
-        compare.rules.iter().filter(|rule| !figures.iter().any(|saved| rule.is_about(saved.metric))).collect();
+        compare.rules.iter().filter(|rule| !before.figures.iter().any(|saved| rule.is_about(saved.metric))).collect();
     write_changes(&changes, out)?;
     for rule in &unused {
         writeln!(out, "{:<13}the baseline has no {}", Verdict::Missing.word(), rule.metric)?;
@@ -175,7 +178,7 @@ pub fn compare(project: &Project, compare: &Compare, out: &mut dyn Write) -> io:
             return fail(&format!("{}: {error}", json.display()));
         }
     }
-    let unused = if unused.is_empty() && !figures.is_empty() { ExitStatus::Ok } else { ExitStatus::Missing };
+    let unused = if unused.is_empty() { ExitStatus::Ok } else { ExitStatus::Missing };
     let of = |change: &Change| match change.verdict {
         Some(Verdict::Fail) => ExitStatus::Failed,
         Some(Verdict::Error) => ExitStatus::Error,

@@ -148,7 +148,7 @@ fn push_head(page: &mut String, report: &GateReport) {
     page.push_str(".</p>\n");
     push_rivals_in_short(page, report);
     for relaxed in &report.relaxed {
-        let _ = writeln!(page, "<p class=\"relaxed\">{}</p>", Text(relaxed));
+        let _ = writeln!(page, "<p class=\"relaxed\">{}</p>", Cut(relaxed));
     }
     page.push_str("</header>\n<nav>\n<div class=\"chips\" role=\"group\" aria-label=\"Verdicts\">\n");
     // Limits against rivals are judged elsewhere, and shown with the rivals.
@@ -373,7 +373,12 @@ fn push_warnings(page: &mut String, report: &GateReport) {
     }
     page.push_str("<details class=\"warnings\"><summary>");
     let _ = writeln!(page, "{} warnings</summary><ul>", report.warnings.len());
-    for warning in &report.warnings {
+    let end = page.len() + MOST_BYTES / 4;
+    for (shown, warning) in report.warnings.iter().enumerate() {
+        if page.len() > end {
+            let _ = writeln!(page, "<li>{} more are in report.json</li>", report.warnings.len() - shown);
+            break;
+        }
         let _ = writeln!(page, "<li>{}</li>", Cut(warning));
     }
     page.push_str("</ul></details>\n");

@@ -213,7 +213,7 @@ impl Reader<'_> {
                 "own" => bench.limits.extend(self.limits(&key, Class::Own)),
                 "versus" => bench.versus = self.comparisons(&key, &bench.pattern),
                 "rationale" => bench.rationale = self.text(&key).map(str::to_owned),
-                _ => bench.waiver = self.waiver(&key),
+                _ => bench.waiver = self.waiver(&key, &["until", "reason"]),
             }
         }
         // A limit that cannot be read has its own error; a table without any would judge nothing.
@@ -370,7 +370,7 @@ impl Reader<'_> {
             match table {
                 Some(table) => {
                     let comparison = self.comparison(table, span.clone());
-                    self.check_rival(comparison.as_ref(), span, bench);
+                    self.check_rival(comparison.as_ref(), &versus, span, bench);
                     versus.extend(comparison);
                 }
                 None => self.error(span, "`versus` is a list of tables"),
@@ -391,7 +391,9 @@ impl Reader<'_> {
                         self.error(key.span(), format!("`{name}` is not a metric with a direction"));
                     }
                 }
-                "waive" => waiver = self.waiver(&key),
+                "waive" => {
+                    waiver = self.waiver(&key, &["until", "reason", "down_to"]).map(|waiver| (waiver, key.span()));
+                }
                 name => {
                     let number = key.item.as_float().or_else(|| key.item.as_integer().map(|n| n as f64));
                     match number.filter(|n| n.is_finite() && *n > 0.0) {
@@ -408,6 +410,12 @@ impl Reader<'_> {
             self.error(span.clone(), "`versus` names `of` and `metric`");
         }
         let place = self.place(span.clone());
+        if let (Some((Waiver { down_to: Some(least), .. }, span)), [(at_least, _)]) = (&waiver, &bounds[..])
+            && least >= at_least
+        {
+            self.error(span.clone(), format!("`down_to` is a ratio below the limit's {at_least}"));
+        }
+        let waiver = waiver.map(|(waiver, _)| waiver);
         match <[_; 1]>::try_from(bounds) {
             Ok([(at_least, wording)]) => Some(Versus { of: of?, metric: metric?, at_least, wording, waiver, place }),
             Err(_) => {
@@ -418,7 +426,7 @@ impl Reader<'_> {
     }
 
     /// A limit against a rival is judged by `peers`, which compares mean latencies of one benchmark under one name.
-    fn check_rival(&mut self, versus: Option<&Versus>, span: Option<Range<usize>>, bench: &Pattern) {
+    fn check_rival(&mut self, versus: Option<&Versus>, others: &[Versus], span: Option<Range<usize>>, bench: &Pattern) {
         let Some(Versus { of, metric, .. }) = versus.filter(|versus| versus.of.starts_with("peers/")) else { return };
         let rival = of.strip_prefix("peers/").and_then(|of| of.strip_prefix(bench.as_str())?.strip_prefix('/'));
         if bench.is_glob() {
@@ -428,14 +436,23 @@ impl Reader<'_> {
             self.error(span, format!("`{of}` is no rival of this benchmark: `{expected}` and the rival's name"));
         } else if *metric != Metric::LatencyMean {
             self.error(span, format!("rivals are compared by latency.mean, not by {metric}"));
+        } else if others.iter().any(|other| other.of == *of) {
+            self.error(span, format!("`{of}` has a limit already"));
         }
     }
 
-    fn waiver(&mut self, entry: &Entry<'_>) -> Option<Waiver> {
-        let (mut until, mut reason) = (None, None);
+    fn waiver(&mut self, entry: &Entry<'_>, keys: &[&'static str]) -> Option<Waiver> {
+        let (mut until, mut reason, mut down_to) = (None, None, None);
         let table = self.table(entry)?;
-        for key in self.entries(table, &["until", "reason"], "`waive`") {
+        for key in self.entries(table, keys, "`waive`") {
             match key.name {
+                "down_to" => {
+                    let number = key.item.as_float().or_else(|| key.item.as_integer().map(|n| n as f64));
+                    down_to = number.filter(|n| n.is_finite() && *n > 0.0);
+                    if down_to.is_none() {
+                        self.error(key.span(), "`down_to` is a number above 0");
+                    }
+                }
                 "until" => {
                     let day = key.item.as_datetime().map(ToString::to_string);
                     until = day.or_else(|| self.text(&key).map(str::to_owned)).map(|day| (day, key.span()));
@@ -454,7 +471,7 @@ impl Reader<'_> {
             (Some(_), Some(_)) => self.error(span, format!("the waiver expired on {until}")),
             _ => self.error(span, format!("`{until}` is no day (YYYY-MM-DD)")),
         }
-        Some(Waiver { until, reason })
+        Some(Waiver { until, reason, down_to })
     }
 
     fn share(&mut self, entry: &Entry<'_>) -> Option<f64> {

@@ -105,6 +105,7 @@ fn comparison() -> Value {
             "waive": waiver(),
         }),
     );
+    table["properties"]["waive"]["properties"]["down_to"] = times("The ratio below which it is not let pass.");
     table["oneOf"] = json!([{ "required": ["at_least_times"] }, { "required": ["at_most_times"] }]);
     table
 }

@@ -125,8 +125,8 @@ impl Checker {
         Ok(())
     }
 
-    /// A tail begins behind what was acknowledged before it was made, and before what was appended after it was first polled; where
-    /// between is the store's choice.
+    /// A tail begins behind what was acknowledged before it was made, and not behind what had not begun when its first delivery was noted;
+    /// where between is the store's choice.
     fn first_of_tail(&mut self, progress: &Progress, place: usize, time: u64) -> usize {
         let acknowledged = self.moments.acknowledged(progress.began);
         let first = self.place_behind(&progress.subscribe, acknowledged);

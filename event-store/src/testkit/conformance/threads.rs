@@ -1,10 +1,14 @@
 //! What holds when several threads are at work on one store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
+use futures::future::{Either, select};
 
 use super::histories::judge;
 use super::{BlockOn, Case, Outcome, append, event, event_type, same, stream, tag};
@@ -19,6 +23,8 @@ use crate::testkit::{Exercise, exercise_in_threads_by};
 
 const RACERS: u64 = 8;
 const RACES: u64 = 20;
+/// How long a writer waits for what it has written to be delivered.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn list<S: EventStore + SnapshotStore>() -> Vec<Case<S>> {
     vec![
@@ -61,37 +67,66 @@ fn a_random_history<S: EventStore + SnapshotStore>(store: &Arc<S>, block_on: &Bl
     judge(&exercise_in_threads_by(&**block_on, store, Exercise { seed: 2, ..Exercise::default() }))
 }
 
-/// Each append waits until the last one was delivered: the subscription is about to sleep when it comes.
+/// Each append waits until the last one was delivered: the subscription is about to sleep when it comes. Whoever ends first, well or
+/// not, lets the other one go.
 fn a_racing_append<S: EventStore>(store: &Arc<S>, block_on: &BlockOn) -> Outcome {
     const EVENTS: u64 = 200;
-    let delivered = AtomicU64::new(0);
+    let (delivered, reader_ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (writing, mut writer_ended) = oneshot::channel::<()>();
     let mut subscription = store.subscribe(Subscribe::from_start());
     let reading = async {
-        while delivered.load(Ordering::Relaxed) < EVENTS {
-            let next = delivered.load(Ordering::Relaxed) + 1;
-            match subscription.next().await {
-                Some(Ok(Delivery::Event(event))) => {
-                    same("the next event", event.position().get(), next)?;
-                    delivered.store(next, Ordering::Release);
+        for next in 1..=EVENTS {
+            loop {
+                let delivery = match select(pin!(subscription.next()), &mut writer_ended).await {
+                    Either::Left((delivery, _)) => delivery,
+                    Either::Right(_) => return Err("the reader waits in vain".to_owned()),
+                };
+                match delivery {
+                    Some(Ok(Delivery::Event(event))) => {
+                        same("the next event", event.position().get(), next)?;
+                        break;
+                    }
+                    Some(Ok(Delivery::CaughtUp(_))) => {}
+                    other => return Err(format!("{other:?} was delivered")),
                 }
-                Some(Ok(Delivery::CaughtUp(_))) => {}
-                other => return Err(format!("{other:?} was delivered")),
             }
+            delivered.store(next, Ordering::Release);
+        }
+        Outcome::Ok(())
+    };
+    let wait_for = |number: u64| {
+        let end = Instant::now() + PATIENCE;
+        while delivered.load(Ordering::Acquire) < number {
+            if reader_ended.load(Ordering::Acquire) {
+                return Err("the reader has ended".to_owned());
+            }
+            if Instant::now() > end {
+                return Err(format!("event {number} was not delivered in {PATIENCE:?}"));
+            }
+            thread::yield_now();
         }
         Ok(())
     };
     thread::scope(|scope| {
-        let writing = scope.spawn(|| {
+        let write = || {
             for number in 0..EVENTS {
-                while delivered.load(Ordering::Acquire) < number {
-                    thread::yield_now();
-                }
+                wait_for(number)?;
                 drive(block_on, append(&**store, Append::events([event(number)])))??;
             }
-            Outcome::Ok(())
+            wait_for(EVENTS)
+        };
+        let writer = scope.spawn(move || {
+            let outcome = write();
+            drop(writing);
+            outcome
         });
-        drive(block_on, reading)??;
-        writing.join().unwrap_or_else(|_| Err("the writer panicked".to_owned()))
+        let read = drive(block_on, reading).flatten();
+        reader_ended.store(true, Ordering::Release);
+        let written = writer.join().unwrap_or_else(|_| Err("the writer panicked".to_owned()));
+        match (read, written) {
+            (Err(reader), Err(writer)) => Err(format!("{writer}; {reader}")),
+            (read, written) => read.and(written),
+        }
     })
 }
 
@@ -133,7 +168,8 @@ where
             for race in 0..RACES {
                 let (append, has_lost) = of(race, racer);
                 start.wait();
-                match drive(block_on, store.append(append)) {
+                let appending = AssertUnwindSafe(|| drive(block_on, store.append(append)));
+                match catch_unwind(appending).unwrap_or_else(|_| Err("a racer panicked".to_owned())) {
                     Ok(Ok(_)) => {
                         winners[race as usize].fetch_add(1, Ordering::Relaxed);
                     }
