@@ -38,7 +38,12 @@ async fn until(subscription: &mut Subscription, head: u64) -> Result<Vec<u64>, S
     let mut positions = Vec::new();
     loop {
         match subscription.next().await {
-            Some(Ok(Delivery::Event(event))) => positions.push(event.position().get()),
+            Some(Ok(Delivery::Event(event))) => {
+                positions.push(event.position().get());
+                if positions.len() as u64 > head {
+                    return Err(format!("more than {head} events were delivered up to position {head}"));
+                }
+            }
             Some(Ok(Delivery::CaughtUp(position))) if position >= Some(at(head)) => return Ok(positions),
             Some(Ok(Delivery::CaughtUp(_))) => {}
             other => return Err(format!("{other:?} was delivered")),
