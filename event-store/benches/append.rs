@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use event_store::{Append, Delivery, EventStore as _, MemoryStore, Position, Read, Subscribe};
+use event_store::{Append, Delivery, EventStore as _, MemoryStore, Position, Read, StreamId, Subscribe};
 use futures::StreamExt as _;
 use harness::{Tally, timed, together};
 use workload::{PAYLOAD, Reused, Workload, checksum, expected, stream};
@@ -28,6 +28,41 @@ fn save_large(c: &mut Criterion) {
 }
 
 fn save_batches(c: &mut Criterion, id: &str, batch: u64, payload: usize) {
+    let prepare = |workload: &mut Workload, orders: &StreamId, version| workload.append(orders, version, batch);
+    saves(c, id, batch, payload, prepare, |_, append| append);
+}
+
+/// From events that exist already: the making of the append is inside the timing.
+fn save_from_events(c: &mut Criterion) {
+    for (id, batch) in [
+        ("event-store/save-from-events/1", 1),
+        ("event-store/save-from-events/100", 100),
+        ("event-store/save-from-events/10000", 10_000),
+    ] {
+        let prepare = |workload: &mut Workload, orders: &StreamId, version| {
+            (orders.clone(), expected(version), workload.events(batch))
+        };
+        saves(c, id, batch, PAYLOAD, prepare, |_, (orders, version, events)| Append::stream(orders, version, events));
+    }
+}
+
+/// The whole way from field values: events are made and encoded inside the timing.
+fn save_from_fields(c: &mut Criterion) {
+    for (id, batch) in [("event-store/save-from-fields/1", 1), ("event-store/save-from-fields/1000", 1_000)] {
+        let prepare = |_: &mut Workload, orders: &StreamId, version| (orders.clone(), version);
+        saves(c, id, batch, PAYLOAD, prepare, |workload, (orders, version)| workload.append(&orders, version, batch));
+    }
+}
+
+/// Times `append`, which makes what is appended of what `prepare` has made before for the stream's version, and the save.
+fn saves<P>(
+    c: &mut Criterion,
+    id: &str,
+    batch: u64,
+    payload: usize,
+    prepare: impl Fn(&mut Workload, &StreamId, u64) -> P,
+    append: impl Fn(&mut Workload, P) -> Append,
+) {
     timed(c, id, Throughput::Elements(batch), |iterations, tally| {
         let orders = stream("orders-1");
         let mut workload = Workload::new(payload);
@@ -38,11 +73,10 @@ fn save_batches(c: &mut Criterion, id: &str, batch: u64, payload: usize) {
             // As many bytes ahead, whatever an event has of them.
             let appends = left.min((EVENTS_A_ROUND * PAYLOAD as u64 / payload as u64).div_ceil(batch));
             let (store, version) = reused.take();
-            let build = |i| workload.append(&orders, version + i * batch, batch);
-            let prebuilt: Vec<Append> = (0..appends).map(build).collect();
+            let prepared: Vec<P> = (0..appends).map(|i| prepare(&mut workload, &orders, version + i * batch)).collect();
             let start = Instant::now();
-            for append in prebuilt {
-                store.append_now(append).expect("the version is the expected one");
+            for prepared in prepared {
+                store.append_now(append(&mut workload, prepared)).expect("the version is the expected one");
             }
             elapsed += start.elapsed();
             prove(&store, version, appends * batch, payload, tally);
@@ -53,68 +87,6 @@ fn save_batches(c: &mut Criterion, id: &str, batch: u64, payload: usize) {
         }
         elapsed
     });
-}
-
-/// From events that exist already: the making of the append is inside the timing.
-fn save_from_events(c: &mut Criterion) {
-    for (id, batch) in [
-        ("event-store/save-from-events/1", 1),
-        ("event-store/save-from-events/100", 100),
-        ("event-store/save-from-events/10000", 10_000),
-    ] {
-        timed(c, id, Throughput::Elements(batch), |iterations, tally| {
-            let orders = stream("orders-1");
-            let mut workload = Workload::new(PAYLOAD);
-            let reused = Reused::default();
-            let mut elapsed = Duration::ZERO;
-            let mut left = iterations;
-            while left > 0 {
-                let appends = left.min(EVENTS_A_ROUND.div_ceil(batch));
-                let (store, version) = reused.take();
-                let build = |i| (orders.clone(), expected(version + i * batch), workload.events(batch));
-                let prebuilt: Vec<_> = (0..appends).map(build).collect();
-                let start = Instant::now();
-                for (stream, version, events) in prebuilt {
-                    let append = Append::stream(stream, version, events);
-                    store.append_now(append).expect("the version is the expected one");
-                }
-                elapsed += start.elapsed();
-                prove(&store, version, appends * batch, PAYLOAD, tally);
-                if batch == 1 {
-                    reused.put_back(store);
-                }
-                left -= appends;
-            }
-            elapsed
-        });
-    }
-}
-
-/// The whole way from field values: events are made and encoded inside the timing.
-fn save_from_fields(c: &mut Criterion) {
-    for (id, batch) in [("event-store/save-from-fields/1", 1), ("event-store/save-from-fields/1000", 1_000)] {
-        timed(c, id, Throughput::Elements(batch), |iterations, tally| {
-            let orders = stream("orders-1");
-            let mut workload = Workload::new(PAYLOAD);
-            let reused = Reused::default();
-            let mut elapsed = Duration::ZERO;
-            let mut left = iterations;
-            while left > 0 {
-                let appends = left.min(EVENTS_A_ROUND.div_ceil(batch));
-                let (store, version) = reused.take();
-                let start = Instant::now();
-                for i in 0..appends {
-                    let append = workload.append(&orders, version + i * batch, batch);
-                    store.append_now(append).expect("the version is the expected one");
-                }
-                elapsed += start.elapsed();
-                prove(&store, version, appends * batch, PAYLOAD, tally);
-                reused.put_back(store);
-                left -= appends;
-            }
-            elapsed
-        });
-    }
 }
 
 /// The store holds `events` more than the `before` of the round's start, and their bytes are there.

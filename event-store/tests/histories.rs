@@ -59,6 +59,7 @@ fn is_told_by(fault: Fault, anomaly: &Anomaly) -> bool {
         Fault::SnapshotAhead => matches!(anomaly, Anomaly::Snapshot { why, .. } if why.contains("ahead of")),
         Fault::CursorAdvancesOnLimit => matches!(anomaly, Anomaly::Delivery { .. }),
         Fault::AcceptsAnyCursor => matches!(anomaly, Anomaly::Delivery { why, .. } if why.contains("caught up")),
+        Fault::WaitsForItsCursor => matches!(anomaly, Anomaly::Delivery { why, .. } if why.contains("was not refused")),
         Fault::StuckOnArrival => matches!(anomaly, Anomaly::Delivery { why, .. } if why.contains("nothing came")),
         Fault::DeliversForEver => matches!(anomaly, Anomaly::Delivery { why, .. } if why.contains("was to come")),
         Fault::FailsForEver => matches!(anomaly, Anomaly::Delivery { why, .. } if why.contains("nothing came")),

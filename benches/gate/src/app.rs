@@ -95,7 +95,7 @@ impl Project {
         self.staleness_besides(manifest, None)
     }
 
-    /// As [`Project::staleness`], whether the file `besides` was there when it was measured or not.
+    /// As [`Project::staleness`], but that the file `besides` may have come since.
     fn staleness_besides(&self, manifest: &RunManifest, besides: Option<&Path>) -> Option<String> {
         let (now, measured) = (self.revision(), manifest.revision());
         let without = |file: &Path| Revision::of(&self.root, &[&self.thresholds, &self.out, file]) == measured;

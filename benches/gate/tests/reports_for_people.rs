@@ -192,5 +192,5 @@ fn what_is_waived_is_not_called_met() {
     report.rows.iter_mut().for_each(|row| row.verdict = Verdict::Pass);
     assert!(html(&report).contains("<p class=\"lead\">Every limit is met.</p>"));
     report.rows[0].verdict = Verdict::Waived;
-    assert!(html(&report).contains("<p class=\"lead\">Every limit is met but 1 that are waived.</p>"));
+    assert!(html(&report).contains("<p class=\"lead\">Every limit is met but one that is waived.</p>"));
 }

@@ -338,11 +338,14 @@ impl<S: EventStore + SnapshotStore> Actor<S> {
         }
     }
 
-    /// Asks for what is behind the end of the store.
+    /// Asks for what is behind the end of the store. What comes of it is in the history, which the checker judges.
     async fn subscribe_beyond(&mut self) {
         let known = self.seen.max(self.written).map_or(0, Position::get);
-        if let Some(beyond) = Position::new(known + BEYOND) {
-            let _ = self.client.subscribe(Subscribe::after(beyond)).next().await;
+        let Some(beyond) = Position::new(known + BEYOND) else { return };
+        let mut subscriber = self.client.subscribe(Subscribe::after(beyond));
+        let patient = Patient { future: Box::pin(subscriber.next()), patience: self.patience, until: None };
+        if patient.await.is_none() {
+            subscriber.give_up();
         }
     }
 

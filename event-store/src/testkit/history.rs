@@ -307,7 +307,8 @@ impl Subscriber {
         delivery
     }
 
-    /// Notes that a delivery is due, for its client has been given events behind the last one, and that it did not come.
+    /// Notes that a delivery is due, for its client was given events behind the last one or asked for what is beyond the head, and that it
+    /// did not come.
     pub fn give_up(&self) {
         self.note(Call::Stalled { subscription: self.number });
     }

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use event_store::testkit::Order;
 use event_store::{
     Append, AppendCondition, AppendError, Appended, EventStore, Feed, More, NewEvent, Page, Position, Query, Read,
-    ReadError, RecordedEvent, Snapshot, SnapshotError, SnapshotStore, Source, StreamId, StreamVersion, Subscribe,
-    Subscription, Timestamp,
+    ReadError, RecordedEvent, Snapshot, SnapshotError, SnapshotStore, Source, Start, StreamId, StreamVersion,
+    Subscribe, Subscription, Timestamp,
 };
 
 /// What can be wrong with a store.
@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     CursorAdvancesOnLimit,
     /// A cursor beyond the head is taken for one that has arrived.
     AcceptsAnyCursor,
+    /// A cursor beyond the head is not refused: its subscription waits.
+    WaitsForItsCursor,
     /// A subscription that has arrived once delivers no more.
     StuckOnArrival,
     /// A subscription delivers its first page over and over.
@@ -53,7 +55,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// What histories show.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::EarlyAck,
         Self::LostPublish,
         Self::WatermarkBeforeData,
@@ -67,6 +69,7 @@ impl Fault {
         Self::DedupeIgnoresPayload,
         Self::CursorAdvancesOnLimit,
         Self::AcceptsAnyCursor,
+        Self::WaitsForItsCursor,
         Self::StuckOnArrival,
         Self::DeliversForEver,
         Self::FailsForEver,
@@ -259,7 +262,11 @@ impl EventStore for FaultyStore {
     }
 
     fn subscribe(&self, subscribe: Subscribe) -> Subscription {
-        Subscription::new(subscribe, ListFeed { state: Arc::clone(&self.state), fault: self.fault, is_stuck: false })
+        let is_beyond =
+            matches!(subscribe.start(), Start::After(cursor) if cursor > Position::new(self.state().head()));
+        let waits = is_beyond && self.has(Fault::WaitsForItsCursor);
+        let feed = ListFeed { state: Arc::clone(&self.state), fault: self.fault, waits, is_stuck: false };
+        Subscription::new(subscribe, feed)
     }
 
     async fn head(&self) -> Result<Option<Position>, ReadError> {
@@ -292,6 +299,7 @@ impl SnapshotStore for FaultyStore {
 struct ListFeed {
     state: Arc<Mutex<State>>,
     fault: Option<Fault>,
+    waits: bool,
     is_stuck: bool,
 }
 
@@ -303,6 +311,9 @@ impl ListFeed {
 
 impl Feed for ListFeed {
     fn poll_head(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<Position>, ReadError>> {
+        if self.waits {
+            return Poll::Pending;
+        }
         let reached = if self.fault == Some(Fault::AcceptsAnyCursor) { u64::MAX } else { self.state().head() };
         Poll::Ready(Ok(Position::new(reached)))
     }

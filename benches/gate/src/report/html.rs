@@ -126,7 +126,8 @@ fn push_head(page: &mut String, report: &GateReport) {
     let waived = counts[&Verdict::Waived];
     let (state, sentence) = match (missed, untold, counts[&Verdict::Pass] + counts[&Verdict::Warn]) {
         (0, 0, 0) if waived == 0 => ("missing", "Nothing was judged.".to_owned()),
-        (0, 0, _) if waived > 0 => ("warn", format!("Every limit is met but {waived} that are waived.")),
+        (0, 0, _) if waived == 1 => ("warn", "Every limit is met but one that is waived.".to_owned()),
+        (0, 0, _) if waived > 1 => ("warn", format!("Every limit is met but {waived} that are waived.")),
         (0, 0, _) if counts[&Verdict::Warn] > 0 => {
             ("warn", "Every limit is met, some with little headroom.".to_owned())
         }

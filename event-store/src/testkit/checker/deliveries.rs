@@ -61,8 +61,15 @@ impl Checker {
                 Call::Stalled { subscription } => {
                     let Some(progress) = subscriptions.get(subscription) else { continue };
                     let own = self.moments.own(operation.client, operation.began);
-                    let why = format!("nothing came behind position {}, and {own} was acknowledged", progress.vouched);
-                    self.note(number, *subscription, if progress.vouched < own { Err(why) } else { Ok(()) });
+                    let latest = self.moments.latest(operation.began);
+                    let outcome = match progress.vouched {
+                        vouched if vouched < own => {
+                            Err(format!("nothing came behind position {vouched}, and {own} was acknowledged"))
+                        }
+                        cursor if cursor > latest => Err(format!("{cursor} was not refused, and the head is {latest}")),
+                        _ => Ok(()),
+                    };
+                    self.note(number, *subscription, outcome);
                 }
                 _ => {}
             }
