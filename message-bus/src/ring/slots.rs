@@ -1,0 +1,763 @@
+//! The memory of the ring, and the only `unsafe` code of the crate.
+//!
+//! A message has a sequence number; its slot is the number modulo the capacity. A publisher *claims* numbers (one compare-exchange
+//! of `tail`), writes their slots and *publishes* each by storing its number into the slot. A subscriber owns a cursor, the next
+//! number it will read; whatever is at or behind a cursor stays where it is. `limit` says how far publishers may claim: it is computed
+//! from the cursors under the lock of the registry, and only when the last one is used up.
+//!
+//! Between claim and publication nothing can panic, wait or run foreign code, so no number stays unpublished.
+
+use std::mem::{MaybeUninit, needs_drop};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use super::lossy::Lossy;
+use super::wait::Room;
+use crate::sync::{
+    Arc, AtomicBool, AtomicU64, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering, full_fence,
+    give_up_the_processor,
+};
+
+/// What a full queue means to whoever publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pressure {
+    /// The publisher waits until this subscriber has read on.
+    #[default]
+    Block,
+    /// The publisher waits, at most this long; then the publish is refused and reaches nobody.
+    BlockTimeout(Duration),
+    /// The publish is refused at once and reaches nobody.
+    Error,
+}
+
+/// Why a claim was not granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Some subscribers are full: what the strictest of them says.
+    Full(Pressure),
+    /// A subscriber's capacity is smaller than what was asked for at once.
+    TooLarge,
+    Closed,
+}
+
+/// `tail` is the next number to claim, shifted, and two flags.
+const SHIFT: u32 = 2;
+const CLOSED: u64 = 1;
+/// Claims go through the registry's lock: room is reserved, or a subscriber is being added.
+const GUARDED: u64 = 2;
+const FLAGS: u64 = CLOSED | GUARDED;
+
+/// The lowest bit of a slot's word says that it holds no message.
+const EMPTY: u64 = 1;
+
+/// The cursor of a subscriber that reads no more.
+const DETACHED: u64 = u64::MAX;
+
+struct Slot<T> {
+    /// The number last published here, shifted by one, and [`EMPTY`].
+    word: AtomicU64,
+    value: Cell<T>,
+}
+
+pub(super) struct Slots<T> {
+    slots: Box<[Slot<T>]>,
+    mask: u64,
+    tail: CachePadded<AtomicU64>,
+    /// Numbers below may be claimed: every message a capacity before them was read by all, or published to none.
+    limit: CachePadded<AtomicU64>,
+    registry: Mutex<Registry<T>>,
+    /// Subscribers that sleep until something is published.
+    sleepers: CachePadded<AtomicUsize>,
+    room: Room,
+}
+
+struct Registry<T> {
+    gates: Arc<Vec<Arc<Gate<T>>>>,
+    /// Everything below is known to be published. It follows the cursors of subscribers that were there from the start on.
+    published: u64,
+    /// Messages that may be published without a claim.
+    reserved: u64,
+    /// Everything below was dropped or overwritten.
+    trimmed: u64,
+}
+
+/// The place of one subscriber in the ring.
+pub(super) struct Gate<T> {
+    cursor: CachePadded<AtomicU64>,
+    /// The first cursor.
+    start: u64,
+    capacity: u64,
+    pressure: Pressure,
+    sleeping: AtomicBool,
+    waker: AtomicWaker,
+    /// Of a subscriber that lets go of messages instead of holding publishers up.
+    lossy: Option<Mutex<Lossy<T>>>,
+}
+
+// SAFETY: a slot's value is written by one publisher, whose claim is exclusive, and read through `&T` by any number of subscribers
+// after its word was published; it is dropped or overwritten by whoever holds the next claim of that slot, or by `trim`, after all
+// of them have moved on. Hence values move between threads (`Send`) and are shared by them (`Sync`).
+unsafe impl<T: Send + Sync> Send for Slots<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Slots<T> {}
+
+impl<T> Slots<T> {
+    /// `capacity` is a power of two.
+    pub(super) fn new(capacity: usize) -> Self {
+        debug_assert!(capacity.is_power_of_two());
+        let capacity = capacity as u64;
+        // The first lap is numbered 0 and was never published: the first message has the number `capacity`.
+        let slots = (0..capacity).map(|number| Slot { word: AtomicU64::new(number << 1 | EMPTY), value: Cell::new() });
+        Self {
+            slots: slots.collect(),
+            mask: capacity - 1,
+            tail: CachePadded::new(AtomicU64::new(capacity << SHIFT)),
+            limit: CachePadded::new(AtomicU64::new(capacity * 2)),
+            registry: Mutex::new(Registry {
+                gates: Arc::new(Vec::new()),
+                published: capacity,
+                reserved: 0,
+                trimmed: capacity,
+            }),
+            sleepers: CachePadded::new(AtomicUsize::new(0)),
+            room: Room::new(),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Messages claimed so far.
+    pub(super) fn claimed(&self) -> u64 {
+        (self.tail.load(Ordering::Acquire) >> SHIFT) - self.capacity()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.tail.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    pub(super) fn subscribers(&self) -> usize {
+        self.registry().gates.len()
+    }
+
+    /// Refuses what is published from now on and wakes everyone.
+    pub(super) fn close(&self) {
+        self.tail.fetch_or(CLOSED, Ordering::AcqRel);
+        self.wake_subscribers();
+        self.room.made();
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry<T>> {
+        // Foreign code (`Clone`, a conflation key) may panic under the lock, but never with the registry half changed.
+        self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn slot(&self, number: u64) -> &Slot<T> {
+        &self.slots[(number & self.mask) as usize]
+    }
+
+    fn is_published(&self, number: u64) -> bool {
+        // Trimmed or not.
+        self.slot(number).word.load(Ordering::Acquire) & !EMPTY == number << 1
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- publishing
+
+    /// Publishes one message; returns its position, counted from 0, or gives it back.
+    #[inline]
+    pub(super) fn publish(&self, value: T) -> Result<u64, (Refusal, T)> {
+        match self.claim(1) {
+            Ok(number) => {
+                let old = self.write(number, value);
+                self.published();
+                drop(old);
+                Ok(number - self.capacity())
+            }
+            Err(refusal) => Err((refusal, value)),
+        }
+    }
+
+    /// Publishes all of `values`, at most the capacity, under consecutive positions, or none; returns the first position.
+    #[inline]
+    pub(super) fn publish_all(&self, values: &mut Vec<T>) -> Result<u64, Refusal> {
+        if values.is_empty() {
+            return Ok(self.claimed());
+        }
+        let first = self.claim(values.len() as u64)?;
+        self.write_all(first, values);
+        Ok(first - self.capacity())
+    }
+
+    #[inline]
+    fn write_all(&self, first: u64, values: &mut Vec<T>) {
+        // SAFETY: the vector holds nothing while its values are moved out, so that a panic could only leak.
+        unsafe {
+            let count = values.len();
+            values.set_len(0);
+            let mut kept = 0;
+            for index in 0..count {
+                let value = values.as_mut_ptr().add(index).read();
+                // What was overwritten goes into the place of what was moved out: `kept <= index`.
+                if let Some(old) = self.write(first + index as u64, value) {
+                    values.as_mut_ptr().add(kept).write(old);
+                    kept += 1;
+                }
+            }
+            values.set_len(kept);
+        }
+        self.published();
+        values.clear();
+    }
+
+    /// Writes and publishes a claimed number; returns what lay in its slot.
+    #[inline]
+    fn write(&self, number: u64, value: T) -> Option<T> {
+        let slot = self.slot(number);
+        // Whoever reads the ring's values has moved past the lap before: `limit` says so, and the claim was below it.
+        let old = if needs_drop::<T>() && slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
+            // SAFETY: the word says that there is a value, and the claim makes this thread the only one at the slot.
+            Some(unsafe { slot.value.read() })
+        } else {
+            None
+        };
+        // SAFETY: as above; the old value was moved out or needs no drop.
+        unsafe { slot.value.write(value) };
+        slot.word.store(number << 1, Ordering::Release);
+        old
+    }
+
+    #[inline]
+    fn published(&self) {
+        full_fence();
+        if self.sleepers.load(Ordering::Relaxed) != 0 {
+            self.wake_subscribers();
+        }
+    }
+
+    #[cold]
+    fn wake_subscribers(&self) {
+        let gates = Arc::clone(&self.registry().gates);
+        for gate in gates.iter() {
+            if self.rouse(gate) {
+                gate.waker.wake();
+            }
+        }
+    }
+
+    /// True if the subscriber slept.
+    fn rouse(&self, gate: &Gate<T>) -> bool {
+        let slept = gate.sleeping.swap(false, Ordering::AcqRel);
+        if slept {
+            self.sleepers.fetch_sub(1, Ordering::AcqRel);
+        }
+        slept
+    }
+
+    #[inline]
+    fn claim(&self, count: u64) -> Result<u64, Refusal> {
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        while tail & FLAGS == 0 && (tail >> SHIFT) + count <= self.limit.load(Ordering::Acquire) {
+            let claimed = tail + (count << SHIFT);
+            match self.tail.compare_exchange_weak(tail, claimed, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(tail >> SHIFT),
+                Err(now) => tail = now,
+            }
+        }
+        self.claim_slowly(count)
+    }
+
+    /// With the lock of the registry: when the limit has to be computed anew, or claims are guarded.
+    #[cold]
+    fn claim_slowly(&self, count: u64) -> Result<u64, Refusal> {
+        loop {
+            let mut registry = self.registry();
+            match self.make_room(&mut registry, count) {
+                Some(Ok(tail)) => {
+                    let claimed = tail + (count << SHIFT);
+                    let claim = self.tail.compare_exchange(tail, claimed, Ordering::AcqRel, Ordering::Relaxed);
+                    if claim.is_ok() {
+                        return Ok(tail >> SHIFT);
+                    }
+                }
+                Some(Err(refusal)) => return Err(refusal),
+                None => {
+                    drop(registry);
+                    give_up_the_processor();
+                }
+            }
+        }
+    }
+
+    /// The tail at which `count` numbers can be claimed beside what is reserved. `None` if only a publisher that has yet to
+    /// publish what it claimed is in the way.
+    fn make_room(&self, registry: &mut Registry<T>, count: u64) -> Option<Result<u64, Refusal>> {
+        let tail = self.tail.load(Ordering::Acquire);
+        if tail & CLOSED != 0 {
+            return Some(Err(Refusal::Closed));
+        }
+        let end = (tail >> SHIFT) + registry.reserved + count;
+        if end <= self.limit.load(Ordering::Relaxed) {
+            return Some(Ok(tail));
+        }
+        let (limit, full) = self.survey(registry, end);
+        self.limit.store(limit, Ordering::Release);
+        if end <= limit {
+            return Some(Ok(tail));
+        }
+        if registry.gates.iter().any(|gate| gate.lossy.is_none() && gate.capacity < count) {
+            return Some(Err(Refusal::TooLarge));
+        }
+        full.map(|pressure| Err(Refusal::Full(pressure)))
+    }
+
+    /// How far publishers may go, and what stands in the way of `end`: the strictest pressure of the subscribers that are full.
+    fn survey(&self, registry: &mut Registry<T>, end: u64) -> (u64, Option<Pressure>) {
+        let (mut limit, mut full) = (u64::MAX, None);
+        let Registry { gates, published, .. } = registry;
+        for gate in gates.iter() {
+            let mut cursor = gate.cursor.load(Ordering::Acquire);
+            let room = if gate.lossy.is_some() { self.capacity() } else { gate.capacity };
+            if gate.lossy.is_some() && cursor != DETACHED && cursor + room < end {
+                self.let_go(gate, end - room);
+                cursor = gate.cursor.load(Ordering::Acquire);
+            }
+            if cursor == DETACHED {
+                continue;
+            }
+            if gate.start <= *published {
+                *published = cursor.max(*published);
+            }
+            limit = limit.min(cursor + room);
+            if cursor + room < end && gate.lossy.is_none() {
+                full = Some(full.map_or(gate.pressure, |pressure| stricter(pressure, gate.pressure)));
+            }
+        }
+        // A publisher may be late with a number that no subscriber waits for: its slot is not free yet.
+        if *published + self.capacity() < end {
+            let tail = self.tail.load(Ordering::Acquire) >> SHIFT;
+            while *published < tail && self.is_published(*published) {
+                *published += 1;
+            }
+        }
+        (limit.min(*published + self.capacity()), full)
+    }
+
+    // ------------------------------------------------------------------------------------------------------------ reserving
+
+    /// Sets room for `count` messages aside.
+    pub(super) fn reserve(&self, count: u64) -> Result<(), Refusal> {
+        loop {
+            let mut registry = self.registry();
+            self.tail.fetch_or(GUARDED, Ordering::AcqRel);
+            let room = self.make_room(&mut registry, count);
+            if let Some(Ok(_)) = room {
+                registry.reserved += count;
+            }
+            self.unguard(&registry);
+            match room {
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(refusal)) => return Err(refusal),
+                None => {
+                    drop(registry);
+                    give_up_the_processor();
+                }
+            }
+        }
+    }
+
+    /// Publishes into reserved room, which is used up.
+    pub(super) fn publish_reserved(&self, value: T) -> Result<u64, (Refusal, T)> {
+        let mut registry = self.registry();
+        debug_assert!(registry.reserved > 0);
+        registry.reserved -= 1;
+        // Claims are guarded: nobody without the lock changes the number.
+        let tail = self.tail.load(Ordering::Acquire);
+        if tail & CLOSED != 0 {
+            self.unguard(&registry);
+            return Err((Refusal::Closed, value));
+        }
+        let number = self.tail.fetch_add(1 << SHIFT, Ordering::AcqRel) >> SHIFT;
+        self.unguard(&registry);
+        drop(registry);
+        let old = self.write(number, value);
+        self.published();
+        drop(old);
+        Ok(number - self.capacity())
+    }
+
+    /// Gives reserved room back.
+    pub(super) fn release(&self, count: u64) {
+        let mut registry = self.registry();
+        registry.reserved -= count;
+        self.unguard(&registry);
+        drop(registry);
+        self.room.made();
+    }
+
+    fn unguard(&self, registry: &Registry<T>) {
+        if registry.reserved == 0 {
+            self.tail.fetch_and(!GUARDED, Ordering::AcqRel);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- subscribing
+
+    /// A subscriber of what is published from now on.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        capacity: u64,
+        pressure: Pressure,
+        lossy: Option<Lossy<T>>,
+    ) -> Arc<Gate<T>> {
+        let mut registry = self.registry();
+        // Nobody claims between the reading of the tail and the new limit.
+        let tail = self.tail.fetch_or(GUARDED, Ordering::AcqRel) >> SHIFT;
+        let gate = Arc::new(Gate {
+            cursor: CachePadded::new(AtomicU64::new(tail)),
+            start: tail,
+            capacity,
+            pressure,
+            sleeping: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            lossy: lossy.map(Mutex::new),
+        });
+        registry.gates = Arc::new(registry.gates.iter().chain([&gate]).cloned().collect());
+        if gate.lossy.is_none() && capacity < self.capacity() {
+            let limit = self.limit.load(Ordering::Relaxed);
+            self.limit.store(limit.min(tail + capacity), Ordering::Release);
+        }
+        self.unguard(&registry);
+        gate
+    }
+
+    /// Ends a subscription; returns how many messages it had yet to read.
+    fn unsubscribe(&self, gate: &Arc<Gate<T>>) -> u64 {
+        self.rouse(gate);
+        let mut registry = self.registry();
+        let cursor = gate.cursor.swap(DETACHED, Ordering::AcqRel);
+        let tail = self.tail.load(Ordering::Acquire) >> SHIFT;
+        if cursor != DETACHED && gate.start <= registry.published {
+            registry.published = registry.published.max(cursor);
+        }
+        let others = registry.gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect();
+        registry.gates = Arc::new(others);
+        drop(registry);
+        self.room.made();
+        if cursor == DETACHED { 0 } else { tail - cursor }
+    }
+
+    /// Drops messages that every subscriber has read instead of waiting until they are overwritten. Returns how many.
+    pub(super) fn trim(&self) -> u64 {
+        if !needs_drop::<T>() {
+            return 0;
+        }
+        let mut registry = self.registry();
+        let tail = self.tail.fetch_or(GUARDED, Ordering::AcqRel) >> SHIFT;
+        let cursors = registry.gates.iter().map(|gate| gate.cursor.load(Ordering::Acquire));
+        let end = cursors.min().unwrap_or(tail).min(tail);
+        // What a claim that is under way overwrites is not ours to drop.
+        let mut number = registry.trimmed.max(tail.saturating_sub(self.capacity()));
+        let mut dropped = Vec::new();
+        while number < end && self.is_published(number) {
+            let slot = self.slot(number);
+            if slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
+                // SAFETY: all cursors are beyond `number`, claims are guarded, and the claims before that did not reach its slot.
+                dropped.push(unsafe { slot.value.read() });
+                slot.word.store(number << 1 | EMPTY, Ordering::Release);
+            }
+            number += 1;
+        }
+        registry.trimmed = registry.trimmed.max(number);
+        self.unguard(&registry);
+        drop(registry);
+        dropped.len() as u64
+    }
+
+    // -------------------------------------------------------------------------------------------------------- lossy reading
+
+    /// Moves what is published, up to `least` and a bit more, from the ring into the hands of a lossy subscriber.
+    fn let_go(&self, gate: &Gate<T>, least: u64) {
+        let cursor = gate.cursor.load(Ordering::Acquire);
+        self.absorb(gate, least.max(cursor.saturating_add(self.capacity() / 8)));
+    }
+
+    /// Hands all that is published below `end` to the policy of a lossy subscriber; `read` gets the state afterwards.
+    fn absorb(&self, gate: &Gate<T>, end: u64) {
+        let lossy = gate.lossy.as_ref().expect("a lossy subscriber");
+        let mut lossy = lossy.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.absorb_locked(gate, &mut lossy, end);
+    }
+
+    fn absorb_locked(&self, gate: &Gate<T>, lossy: &mut Lossy<T>, end: u64) {
+        // Only the holder of the lock moves this cursor.
+        let cursor = gate.cursor.load(Ordering::Acquire);
+        if cursor == DETACHED {
+            return;
+        }
+        let mut published = cursor;
+        let tail = self.tail.load(Ordering::Acquire) >> SHIFT;
+        while published < end.min(tail) && self.is_published(published) {
+            published += 1;
+        }
+        let alive = lossy.absorb(cursor - self.capacity()..published - self.capacity(), |position| {
+            // SAFETY: the policy asks for positions of the range alone; they are published, and this cursor keeps them in place.
+            unsafe { self.slot(position + self.capacity()).value.get() }
+        });
+        gate.cursor.store(if alive { published } else { DETACHED }, Ordering::Release);
+    }
+}
+
+/// The one that lets a publisher wait the least.
+fn stricter(one: Pressure, other: Pressure) -> Pressure {
+    match (one, other) {
+        (Pressure::Error, _) | (_, Pressure::Error) => Pressure::Error,
+        (Pressure::BlockTimeout(one), Pressure::BlockTimeout(other)) => Pressure::BlockTimeout(one.min(other)),
+        (Pressure::BlockTimeout(limit), Pressure::Block) | (Pressure::Block, Pressure::BlockTimeout(limit)) => {
+            Pressure::BlockTimeout(limit)
+        }
+        (Pressure::Block, Pressure::Block) => Pressure::Block,
+    }
+}
+
+impl<T> Drop for Slots<T> {
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            if slot.word.load(Ordering::Acquire) & EMPTY == 0 {
+                // SAFETY: the word says that there is a value; no subscriber and no publisher is left.
+                drop(unsafe { slot.value.read() });
+            }
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Slots<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slots").field("capacity", &self.capacity()).field("claimed", &self.claimed()).finish()
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------------- reading
+
+/// Who reads in place: one owner of a [`Gate`]. What it lends borrows it, and it moves on only when nothing is lent.
+pub(super) struct Cursor<T> {
+    slots: Arc<Slots<T>>,
+    gate: Arc<Gate<T>>,
+    /// The same as the gate's cursor.
+    next: u64,
+    /// Everything below is known to be published.
+    seen: u64,
+}
+
+impl<T> Cursor<T> {
+    pub(super) fn new(slots: Arc<Slots<T>>, gate: Arc<Gate<T>>) -> Self {
+        let next = gate.cursor.load(Ordering::Acquire);
+        Self { slots, gate, next, seen: next }
+    }
+
+    pub(super) fn slots(&self) -> &Arc<Slots<T>> {
+        &self.slots
+    }
+
+    /// Where the next message lies, counted from 0.
+    pub(super) fn position(&self) -> u64 {
+        self.next - self.slots.capacity()
+    }
+
+    /// How many of the next `most` messages can be read.
+    #[inline]
+    pub(super) fn available(&mut self, most: u64) -> u64 {
+        let end = self.next.saturating_add(most);
+        // Looking far ahead would take lines from publishers that are about to write them.
+        if self.seen == self.next {
+            while self.seen < end && self.slots.is_published(self.seen) {
+                self.seen += 1;
+            }
+        }
+        self.seen.min(end) - self.next
+    }
+
+    /// The message `offset` places ahead.
+    ///
+    /// # Panics
+    /// If [`available`](Self::available) has not said that there is one.
+    #[inline]
+    pub(super) fn peek(&self, offset: u64) -> &T {
+        assert!(offset < self.seen - self.next, "only what is available can be read");
+        // SAFETY: the number is published and not below the gate's cursor, which stays where it is while `self` is borrowed.
+        unsafe { self.slots.slot(self.next + offset).value.get() }
+    }
+
+    /// Lets go of the next `count` messages, and of publishers that wait for their room.
+    #[inline]
+    pub(super) fn advance(&mut self, count: u64) {
+        assert!(count <= self.seen - self.next, "only what was available can be left behind");
+        if count == 0 {
+            return;
+        }
+        #[cfg(message_bus_loom)]
+        for number in self.next..self.next + count {
+            self.slots.slot(number).value.touch();
+        }
+        self.next += count;
+        self.gate.cursor.store(self.next, Ordering::Release);
+        self.slots.room.made();
+    }
+
+    /// True if nothing will come any more: what was published before the end was read.
+    pub(super) fn is_at_end(&self) -> bool {
+        let tail = self.slots.tail.load(Ordering::Acquire);
+        tail & CLOSED != 0 && tail >> SHIFT == self.next
+    }
+
+    /// Ready when something is available, with true, or the end is reached.
+    pub(super) fn poll_available(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        poll_ready(&Arc::clone(&self.slots), &Arc::clone(&self.gate), context, || {
+            if self.available(1) > 0 { Some(true) } else { self.is_at_end().then_some(false) }
+        })
+    }
+
+    /// Ends the subscription; returns how many messages were not read.
+    pub(super) fn detach(&self) -> u64 {
+        self.slots.unsubscribe(&self.gate)
+    }
+}
+
+/// Who reads with losses: what lies in the ring belongs to the policy, by turns of publisher and subscriber.
+pub(super) struct LossyCursor<T> {
+    slots: Arc<Slots<T>>,
+    gate: Arc<Gate<T>>,
+}
+
+impl<T> LossyCursor<T> {
+    pub(super) fn new(slots: Arc<Slots<T>>, gate: Arc<Gate<T>>) -> Self {
+        Self { slots, gate }
+    }
+
+    /// Applies the policy to all that is published, and lets `read` have the state.
+    pub(super) fn with<R>(&self, read: impl FnOnce(&mut Lossy<T>) -> R) -> R {
+        let lossy = self.gate.lossy.as_ref().expect("a lossy subscriber");
+        let mut lossy = lossy.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.slots.absorb_locked(&self.gate, &mut lossy, u64::MAX);
+        let result = read(&mut lossy);
+        drop(lossy);
+        self.slots.room.made();
+        result
+    }
+
+    /// True if nothing will come into the policy's hands any more.
+    pub(super) fn is_at_end(&self) -> bool {
+        let tail = self.slots.tail.load(Ordering::Acquire);
+        let cursor = self.gate.cursor.load(Ordering::Acquire);
+        cursor == DETACHED || tail & CLOSED != 0 && tail >> SHIFT == cursor
+    }
+
+    pub(super) fn poll_ready<R>(&self, context: &mut Context<'_>, attempt: impl FnMut() -> Option<R>) -> Poll<R> {
+        poll_ready(&self.slots, &self.gate, context, attempt)
+    }
+
+    pub(super) fn detach(&self) -> u64 {
+        self.slots.unsubscribe(&self.gate)
+    }
+}
+
+/// Tries, and sleeps if there is nothing: the subscriber says that it sleeps, then looks once more; a publisher publishes, then
+/// looks whether someone sleeps. With a full fence between each pair one of them sees the other.
+fn poll_ready<T, R>(
+    slots: &Slots<T>,
+    gate: &Gate<T>,
+    context: &mut Context<'_>,
+    mut attempt: impl FnMut() -> Option<R>,
+) -> Poll<R> {
+    let mut ready = attempt();
+    if ready.is_none() {
+        gate.waker.register(context.waker());
+        if !gate.sleeping.swap(true, Ordering::AcqRel) {
+            slots.sleepers.fetch_add(1, Ordering::AcqRel);
+        }
+        full_fence();
+        ready = attempt();
+    }
+    match ready {
+        Some(result) => {
+            if gate.sleeping.load(Ordering::Relaxed) {
+                slots.rouse(gate);
+            }
+            Poll::Ready(result)
+        }
+        None => Poll::Pending,
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------- cells
+
+/// A value's memory. Loom follows who touches it.
+#[cfg(not(message_bus_loom))]
+struct Cell<T>(std::cell::UnsafeCell<MaybeUninit<T>>);
+
+#[cfg(not(message_bus_loom))]
+impl<T> Cell<T> {
+    fn new() -> Self {
+        Self(std::cell::UnsafeCell::new(MaybeUninit::uninit()))
+    }
+
+    /// # Safety
+    /// Nobody else is at the cell.
+    #[inline]
+    unsafe fn write(&self, value: T) {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.0.get()).write(value) };
+    }
+
+    /// # Safety
+    /// There is a value, and nobody else is at the cell, now and until the next write.
+    #[inline]
+    unsafe fn read(&self) -> T {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.0.get()).assume_init_read() }
+    }
+
+    /// # Safety
+    /// There is a value, and nobody writes or takes it while the reference lives.
+    #[inline]
+    unsafe fn get(&self) -> &T {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.0.get()).assume_init_ref() }
+    }
+}
+
+#[cfg(message_bus_loom)]
+struct Cell<T>(loom::cell::UnsafeCell<MaybeUninit<T>>);
+
+#[cfg(message_bus_loom)]
+impl<T> Cell<T> {
+    fn new() -> Self {
+        Self(loom::cell::UnsafeCell::new(MaybeUninit::uninit()))
+    }
+
+    unsafe fn write(&self, value: T) {
+        // SAFETY: the caller's promise.
+        self.0.with_mut(|cell| unsafe { (*cell).write(value) });
+    }
+
+    unsafe fn read(&self) -> T {
+        // SAFETY: the caller's promise.
+        self.0.with_mut(|cell| unsafe { (*cell).assume_init_read() })
+    }
+
+    unsafe fn get(&self) -> &T {
+        // SAFETY: the caller's promise; the end of the loan is checked by `touch`.
+        self.0.with(|cell| unsafe { (*cell).assume_init_ref() })
+    }
+
+    /// A reading access at the end of a loan.
+    fn touch(&self) {
+        self.0.with(|_| ());
+    }
+}

@@ -1,0 +1,335 @@
+//! The ring with subscribers that lose nothing.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use message_bus::ring::{CapacityError, Multicast, Pressure, Refused, TryNextError};
+
+/// Does not implement `Clone`; counts how many of it are alive.
+struct Tracked(u64, Arc<AtomicUsize>);
+
+impl Tracked {
+    fn new(number: u64, alive: &Arc<AtomicUsize>) -> Self {
+        alive.fetch_add(1, Ordering::SeqCst);
+        Self(number, Arc::clone(alive))
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.1.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn every_subscriber_reads_the_same_message_where_it_lies() {
+    let ring = Multicast::new(4).expect("valid");
+    let mut subscribers: Vec<_> = (0..10).map(|_| ring.subscribe()).collect();
+    let alive = Arc::new(AtomicUsize::new(0));
+    ring.try_publish(Tracked::new(7, &alive)).expect("room");
+    let places: Vec<*const Tracked> = subscribers.iter_mut().map(|s| &raw const *s.try_next().expect("there")).collect();
+    assert!(places.iter().all(|place| *place == places[0]), "one place for all");
+    assert_eq!(alive.load(Ordering::SeqCst), 1, "nothing was copied");
+    drop((ring, subscribers));
+    assert_eq!(alive.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn capacities_out_of_range_are_refused_and_others_rounded_up() {
+    assert_eq!(Multicast::<u8>::new(0).err(), Some(CapacityError::Ring(0)));
+    assert_eq!(Multicast::<u8>::new(usize::MAX).err(), Some(CapacityError::Ring(usize::MAX)));
+    let ring = Multicast::<u8>::new(5).expect("valid");
+    assert_eq!(ring.capacity(), 8);
+    for asked in [0, 9] {
+        let refused = ring.subscribe_with(asked, Pressure::Block).err();
+        assert_eq!(refused, Some(CapacityError::Subscriber { asked, ring: 8 }));
+    }
+}
+
+#[test]
+fn a_full_subscriber_refuses_and_the_message_comes_back() {
+    for capacity in [1, 2, 3, 8] {
+        let ring = Multicast::new(8).expect("valid");
+        let mut subscriber = ring.subscribe_with(capacity, Pressure::Block).expect("valid");
+        for number in 0..capacity as u64 {
+            assert_eq!(ring.try_publish(number), Ok(number));
+        }
+        let refused = ring.try_publish(99).expect_err("full");
+        assert_eq!((refused.reason, refused.message), (Refused::Full, 99));
+        assert_eq!(*subscriber.try_next().expect("there"), 0);
+        assert_eq!(ring.try_publish(99), Ok(capacity as u64), "what was read made room");
+        assert_eq!((subscriber.read(), subscriber.pending()), (1, capacity as u64));
+    }
+}
+
+#[test]
+fn a_ring_of_one_slot_works() {
+    let ring = Multicast::new(1).expect("valid");
+    let mut subscriber = ring.subscribe();
+    for number in 0..10 {
+        ring.try_publish(number).expect("room");
+        assert_eq!(ring.try_publish(99).expect_err("full").reason, Refused::Full);
+        assert_eq!(*subscriber.try_next().expect("there"), number);
+        assert_eq!(subscriber.try_next().err(), Some(TryNextError::Empty));
+    }
+}
+
+#[test]
+fn without_subscribers_everything_is_accepted_and_old_messages_are_dropped() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let ring = Multicast::new(4).expect("valid");
+    for number in 0..100 {
+        ring.try_publish(Tracked::new(number, &alive)).expect("nobody to wait for");
+    }
+    assert_eq!(alive.load(Ordering::SeqCst), 4);
+    let mut late = ring.subscribe();
+    assert_eq!(late.try_next().err(), Some(TryNextError::Empty), "a subscriber sees what comes after it");
+    ring.try_publish(Tracked::new(100, &alive)).expect("room");
+    assert_eq!(late.try_next().expect("there").0, 100);
+    assert_eq!(ring.trim(), 4, "all of them were read or published to nobody");
+    assert_eq!((alive.load(Ordering::SeqCst), ring.trim()), (0, 0));
+    for number in 101..110 {
+        ring.try_publish(Tracked::new(number, &alive)).expect("room");
+        assert_eq!(late.try_next().expect("there").0, number);
+    }
+    drop(ring);
+    drop(late);
+    assert_eq!(alive.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_trim_leaves_what_somebody_has_yet_to_read() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let ring = Multicast::new(8).expect("valid");
+    let (mut fast, mut slow) = (ring.subscribe(), ring.subscribe());
+    for number in 0..6 {
+        ring.try_publish(Tracked::new(number, &alive)).expect("room");
+    }
+    for _ in 0..6 {
+        fast.try_next().expect("there");
+    }
+    drop((slow.try_next().expect("there"), ()));
+    assert_eq!((ring.trim(), alive.load(Ordering::SeqCst)), (1, 5));
+    let batch = slow.try_next_batch(8).expect("there");
+    assert_eq!(batch.iter().map(|m| m.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    drop(batch);
+    assert_eq!((ring.trim(), alive.load(Ordering::SeqCst)), (5, 0));
+}
+
+#[test]
+fn a_batch_is_published_whole_or_not_at_all() {
+    let ring = Multicast::new(8).expect("valid");
+    let mut subscriber = ring.subscribe();
+    let mut small = ring.subscribe_with(4, Pressure::Block).expect("valid");
+    let mut batch: Vec<u64> = (0..3).collect();
+    assert_eq!(ring.try_publish_all(&mut batch), Ok(0));
+    assert!(batch.is_empty() && batch.capacity() >= 3);
+    batch.extend(3..6);
+    assert_eq!(ring.try_publish_all(&mut batch), Err(Refused::Full));
+    assert_eq!(batch, [3, 4, 5]);
+    batch.extend(6..9);
+    assert_eq!(ring.try_publish_all(&mut batch), Err(Refused::TooLarge), "more than a subscriber ever holds");
+    batch.extend(9..12);
+    assert_eq!(ring.try_publish_all(&mut batch), Err(Refused::TooLarge), "more than the ring holds");
+    assert_eq!(ring.try_publish_all(&mut Vec::new()), Ok(3), "nothing is published at once");
+    assert_eq!(subscriber.try_next_batch(10).expect("there").iter().sum::<u64>(), 3);
+    assert_eq!(small.try_next_batch(2).expect("there").len(), 2);
+}
+
+#[test]
+fn what_is_not_taken_from_a_batch_comes_again() {
+    let ring = Multicast::new(8).expect("valid");
+    let mut subscriber = ring.subscribe();
+    ring.try_publish_all(&mut (0..6).collect()).expect("room");
+    {
+        let batch = subscriber.try_next_batch(5).expect("there");
+        assert_eq!(batch.len(), 5);
+        assert_eq!(batch.iter().take(2).copied().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(batch.iter().next(), Some(&0), "the batch can be looked at twice");
+    }
+    drop(subscriber.try_next_batch(5).expect("there"));
+    assert_eq!(*subscriber.try_next().expect("there"), 2, "a batch that is not looked at counts for nothing");
+    assert_eq!((subscriber.read(), subscriber.position()), (3, 3));
+}
+
+#[test]
+fn after_the_close_subscribers_read_what_was_published_and_see_the_end() {
+    let ring = Multicast::new(4).expect("valid");
+    let mut subscriber = ring.subscribe();
+    ring.try_publish(1).expect("room");
+    ring.close();
+    let refused = ring.try_publish(2).expect_err("closed");
+    assert_eq!((refused.reason, refused.message), (Refused::Closed, 2));
+    assert_eq!(ring.try_reserve(1).err(), Some(Refused::Closed));
+    assert_eq!(*subscriber.next_blocking().expect("there"), 1);
+    assert!(subscriber.next_blocking().is_none());
+    assert_eq!(subscriber.try_next().err(), Some(TryNextError::Closed));
+}
+
+#[test]
+fn the_last_publisher_closes_the_ring() {
+    let ring = Multicast::<u8>::new(4).expect("valid");
+    let mut subscriber = ring.subscribe();
+    let other = ring.clone();
+    drop(ring);
+    assert_eq!(subscriber.try_next().err(), Some(TryNextError::Empty));
+    drop(other);
+    assert_eq!(subscriber.try_next().err(), Some(TryNextError::Closed));
+}
+
+#[test]
+fn a_dropped_subscriber_makes_room_and_its_backlog_counts_as_abandoned() {
+    let ring = Multicast::new(4).expect("valid");
+    let (stuck, mut other) = (ring.subscribe(), ring.subscribe());
+    ring.try_publish_all(&mut (0..4).collect()).expect("room");
+    for _ in 0..4 {
+        drop(other.try_next());
+    }
+    assert_eq!(ring.try_publish(4).expect_err("full").reason, Refused::Full);
+    drop(stuck);
+    assert_eq!((ring.abandoned(), ring.subscribers()), (4, 1));
+    ring.try_publish(4).expect("room");
+    assert_eq!(*other.try_next().expect("there"), 4);
+}
+
+#[test]
+fn reserved_room_is_kept_from_others_and_given_back() {
+    let ring = Multicast::new(4).expect("valid");
+    let mut subscriber = ring.subscribe();
+    let mut permit = ring.try_reserve(3).expect("room");
+    assert_eq!(ring.try_publish(0), Ok(0));
+    assert_eq!(ring.try_publish(9).expect_err("the rest is reserved").reason, Refused::Full);
+    assert_eq!(ring.try_reserve(1).err(), Some(Refused::Full));
+    assert_eq!(ring.try_reserve(5).err(), Some(Refused::TooLarge));
+    assert_eq!(permit.publish(1), Ok(1));
+    assert_eq!(permit.left(), 2);
+    drop(permit);
+    assert_eq!(ring.try_publish_all(&mut vec![2, 3]), Ok(2));
+    let read: Vec<u64> = subscriber.try_next_batch(8).expect("there").iter().copied().collect();
+    assert_eq!(read, [0, 1, 2, 3]);
+    let mut permit = ring.try_reserve(1).expect("room");
+    permit.publish(4).expect("reserved");
+    assert_eq!(permit.publish(5).expect_err("used up").reason, Refused::Full);
+}
+
+#[tokio::test]
+async fn a_publisher_waits_for_a_blocking_subscriber_alone() {
+    let ring = Multicast::new(2).expect("valid");
+    let mut block = ring.subscribe();
+    ring.publish(0).await.expect("room");
+    ring.publish(1).await.expect("room");
+    let mut waiting = Box::pin(ring.publish(2));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    drop(block.next().await);
+    assert_eq!(waiting.await, Ok(2));
+    let mut error = ring.subscribe_with(1, Pressure::Error).expect("valid");
+    drop(block.next().await);
+    ring.publish(3).await.expect("room");
+    let refused = ring.publish(4).await.expect_err("one of two would wait, the other does not");
+    assert_eq!((refused.reason, refused.message), (Refused::Full, 4));
+    assert_eq!(*error.next().await.expect("there"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_waits_no_longer_than_the_subscriber_lets_it() {
+    let ring = Multicast::new(1).expect("valid");
+    let mut subscriber = ring.subscribe_with(1, Pressure::BlockTimeout(Duration::from_millis(50))).expect("valid");
+    ring.publish(0).await.expect("room");
+    let before = tokio::time::Instant::now();
+    let (first, second) = tokio::join!(ring.publish(1), ring.publish(2));
+    assert_eq!(first.expect_err("full").reason, Refused::Timeout);
+    assert_eq!(second.expect_err("full").reason, Refused::Timeout, "waiting in line counts");
+    assert_eq!(before.elapsed().as_millis(), 50);
+    let (published, ()) = tokio::join!(ring.publish(3), async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop(subscriber.next().await);
+    });
+    assert_eq!(published, Ok(1));
+}
+
+#[test]
+fn blocking_publishers_and_subscribers_lose_nothing_and_keep_the_order_of_each_publisher() {
+    const EACH: u64 = if cfg!(miri) { 200 } else { 20_000 };
+    for (publishers, subscribers, capacity) in [(1, 1, 1), (1, 3, 2), (3, 2, 4), (2, 2, 64)] {
+        let ring = Multicast::new(capacity).expect("valid");
+        let start = Barrier::new(publishers + subscribers);
+        let readers: Vec<_> = (0..subscribers).map(|_| ring.subscribe()).collect();
+        thread::scope(|scope| {
+            let start = &start;
+            for mut reader in readers {
+                scope.spawn(move || {
+                    start.wait();
+                    let mut next = vec![0; publishers];
+                    let mut count = 0;
+                    while let Some(message) = reader.next_blocking() {
+                        let (publisher, number): (usize, u64) = *message;
+                        assert_eq!(number, next[publisher]);
+                        next[publisher] += 1;
+                        count += 1;
+                    }
+                    assert_eq!(count, publishers as u64 * EACH);
+                    assert_eq!(reader.read(), count, "published = delivered");
+                });
+            }
+            for publisher in 0..publishers {
+                let ring = ring.clone();
+                scope.spawn(move || {
+                    start.wait();
+                    for number in 0..EACH {
+                        ring.publish_blocking((publisher, number)).expect("open");
+                    }
+                });
+            }
+            drop(ring);
+        });
+    }
+}
+
+#[test]
+fn a_publish_refused_for_a_timeout_on_a_thread_comes_back() {
+    let ring = Multicast::new(1).expect("valid");
+    let _subscriber = ring.subscribe_with(1, Pressure::BlockTimeout(Duration::from_millis(5))).expect("valid");
+    ring.publish_blocking(0).expect("room");
+    let refused = ring.publish_blocking(1).expect_err("full");
+    assert_eq!((refused.reason, refused.message), (Refused::Timeout, 1));
+    assert_eq!(ring.publish_all_blocking(&mut vec![1]), Err(Refused::Timeout));
+}
+
+#[test]
+fn a_panic_while_a_message_is_lent_or_dropped_leaves_the_ring_whole() {
+    struct Bomb(bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(!self.0, "boom");
+        }
+    }
+    let ring = Multicast::new(2).expect("valid");
+    let mut subscriber = ring.subscribe();
+    ring.try_publish(Bomb(true)).expect("room");
+    let lent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _item = subscriber.try_next().expect("there");
+        panic!("the reader's own");
+    }));
+    assert!(lent.is_err());
+    assert_eq!(subscriber.read(), 1, "it was lent");
+    ring.try_publish(Bomb(false)).expect("room");
+    let overwriting = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ring.try_publish(Bomb(false))));
+    assert!(overwriting.is_err(), "the publisher drops what it overwrites");
+    assert_eq!(subscriber.try_next_batch(4).expect("there").iter().count(), 2, "and its own message is published");
+}
+
+#[test]
+fn a_subscriber_polled_once_and_left_is_woken_and_forgotten() {
+    let ring = Multicast::new(2).expect("valid");
+    let mut subscriber = ring.subscribe();
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(subscriber.poll_ready(&mut context), Poll::Pending);
+    ring.try_publish(1).expect("room");
+    assert_eq!(subscriber.poll_ready(&mut context), Poll::Ready(true));
+    assert_eq!(subscriber.poll_ready(&mut context), Poll::Ready(true), "a message that was not taken is still there");
+    assert_eq!(*subscriber.try_next().expect("there"), 1);
+}
