@@ -36,7 +36,7 @@ mod slots;
 mod subscriber;
 mod wait;
 
-#[cfg(test)]
+#[cfg(all(test, any(message_bus_loom, message_bus_shuttle)))]
 mod models;
 
 pub use error::{CapacityError, PublishError, Refused};

@@ -37,7 +37,6 @@ pub(crate) use native::*;
 
 #[cfg(message_bus_loom)]
 mod model {
-    pub(crate) use loom::future::AtomicWaker;
     pub(crate) use loom::sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -67,17 +66,29 @@ mod model {
     pub(crate) fn give_up_the_processor() {
         shuttle::thread::yield_now();
     }
+}
+
+#[cfg(any(message_bus_loom, message_bus_shuttle))]
+pub(crate) use model::*;
+
+/// In place of atomic-waker and event-listener, whose own synchronisation a model cannot follow.
+#[cfg(any(message_bus_loom, message_bus_shuttle))]
+mod stand_ins {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::{Arc, Mutex};
 
     /// One waker, replaced under a lock.
     #[derive(Debug, Default)]
-    pub(crate) struct AtomicWaker(Mutex<Option<std::task::Waker>>);
+    pub(crate) struct AtomicWaker(Mutex<Option<Waker>>);
 
     impl AtomicWaker {
         pub(crate) fn new() -> Self {
             Self::default()
         }
 
-        pub(crate) fn register(&self, waker: &std::task::Waker) {
+        pub(crate) fn register(&self, waker: &Waker) {
             *self.0.lock().expect("a model does not panic under this lock") = Some(waker.clone());
         }
 
@@ -88,19 +99,8 @@ mod model {
             }
         }
     }
-}
 
-#[cfg(any(message_bus_loom, message_bus_shuttle))]
-pub(crate) use model::*;
-
-/// In place of event-listener, whose own synchronisation a model cannot follow: every notification wakes every listener.
-#[cfg(any(message_bus_loom, message_bus_shuttle))]
-mod event {
-    use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
-
-    use super::{Arc, Mutex};
-
+    /// Every notification wakes every listener.
     #[derive(Debug, Default)]
     pub(crate) struct Event(Arc<Mutex<(u64, Vec<Waker>)>>);
 
@@ -145,4 +145,4 @@ mod event {
 }
 
 #[cfg(any(message_bus_loom, message_bus_shuttle))]
-pub(crate) use event::{Event, EventListener};
+pub(crate) use stand_ins::{AtomicWaker, Event, EventListener};

@@ -55,19 +55,24 @@ const EMPTY: u64 = 1;
 /// The cursor of a subscriber that reads no more.
 const DETACHED: u64 = u64::MAX;
 
-struct Slot<T> {
+struct Slot<'a, T> {
     /// The number last published here, shifted by one, and [`EMPTY`].
-    word: AtomicU64,
-    value: Cell<T>,
+    word: &'a AtomicU64,
+    value: &'a Cell<T>,
 }
 
 pub(super) struct Slots<T> {
-    slots: Box<[Slot<T>]>,
+    /// Apart from the values: a subscriber that looks how far a batch goes touches an eighth of the lines, and a message of 64 bytes
+    /// keeps to one.
+    words: Box<[AtomicU64]>,
+    values: Box<[Cell<T>]>,
     mask: u64,
     tail: CachePadded<AtomicU64>,
     /// Numbers below may be claimed: every message a capacity before them was read by all, or published to none.
     limit: CachePadded<AtomicU64>,
     registry: Mutex<Registry<T>>,
+    /// The same as the flag in `tail`, on a line that publishers do not write.
+    closed: AtomicBool,
     /// Subscribers that sleep until something is published.
     sleepers: CachePadded<AtomicUsize>,
     room: Room,
@@ -109,9 +114,9 @@ impl<T> Slots<T> {
         debug_assert!(capacity.is_power_of_two());
         let capacity = capacity as u64;
         // The first lap is numbered 0 and was never published: the first message has the number `capacity`.
-        let slots = (0..capacity).map(|number| Slot { word: AtomicU64::new(number << 1 | EMPTY), value: Cell::new() });
         Self {
-            slots: slots.collect(),
+            words: (0..capacity).map(|number| AtomicU64::new(number << 1 | EMPTY)).collect(),
+            values: (0..capacity).map(|_| Cell::new()).collect(),
             mask: capacity - 1,
             tail: CachePadded::new(AtomicU64::new(capacity << SHIFT)),
             limit: CachePadded::new(AtomicU64::new(capacity * 2)),
@@ -121,6 +126,7 @@ impl<T> Slots<T> {
                 reserved: 0,
                 trimmed: capacity,
             }),
+            closed: AtomicBool::new(false),
             sleepers: CachePadded::new(AtomicUsize::new(0)),
             room: Room::new(),
         }
@@ -140,7 +146,7 @@ impl<T> Slots<T> {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.tail.load(Ordering::Acquire) & CLOSED != 0
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(super) fn subscribers(&self) -> usize {
@@ -150,6 +156,8 @@ impl<T> Slots<T> {
     /// Refuses what is published from now on and wakes everyone.
     pub(super) fn close(&self) {
         self.tail.fetch_or(CLOSED, Ordering::AcqRel);
+        self.closed.store(true, Ordering::Release);
+        full_fence();
         self.wake_subscribers();
         self.room.made();
     }
@@ -159,8 +167,9 @@ impl<T> Slots<T> {
         self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn slot(&self, number: u64) -> &Slot<T> {
-        &self.slots[(number & self.mask) as usize]
+    fn slot(&self, number: u64) -> Slot<'_, T> {
+        let index = (number & self.mask) as usize;
+        Slot { word: &self.words[index], value: &self.values[index] }
     }
 
     fn is_published(&self, number: u64) -> bool {
@@ -175,9 +184,7 @@ impl<T> Slots<T> {
     pub(super) fn publish(&self, value: T) -> Result<u64, (Refusal, T)> {
         match self.claim(1) {
             Ok(number) => {
-                let old = self.write(number, value);
-                self.published();
-                drop(old);
+                self.write_one(number, value);
                 Ok(number - self.capacity())
             }
             Err(refusal) => Err((refusal, value)),
@@ -195,11 +202,13 @@ impl<T> Slots<T> {
         Ok(first - self.capacity())
     }
 
+    /// Values first, then words from the last to the first: a subscriber that waits for the first finds all of them, and does not
+    /// take lines from under the publisher's hands.
     #[inline]
     fn write_all(&self, first: u64, values: &mut Vec<T>) {
+        let count = values.len();
         // SAFETY: the vector holds nothing while its values are moved out, so that a panic could only leak.
         unsafe {
-            let count = values.len();
             values.set_len(0);
             let mut kept = 0;
             for index in 0..count {
@@ -212,11 +221,14 @@ impl<T> Slots<T> {
             }
             values.set_len(kept);
         }
+        for number in (first..first + count as u64).rev() {
+            self.slot(number).word.store(number << 1, Ordering::Release);
+        }
         self.published();
         values.clear();
     }
 
-    /// Writes and publishes a claimed number; returns what lay in its slot.
+    /// Writes a claimed number, yet to be published; returns what lay in its slot.
     #[inline]
     fn write(&self, number: u64, value: T) -> Option<T> {
         let slot = self.slot(number);
@@ -229,8 +241,16 @@ impl<T> Slots<T> {
         };
         // SAFETY: as above; the old value was moved out or needs no drop.
         unsafe { slot.value.write(value) };
-        slot.word.store(number << 1, Ordering::Release);
         old
+    }
+
+    /// Writes and publishes one claimed number.
+    #[inline]
+    fn write_one(&self, number: u64, value: T) {
+        let old = self.write(number, value);
+        self.slot(number).word.store(number << 1, Ordering::Release);
+        self.published();
+        drop(old);
     }
 
     #[inline]
@@ -386,9 +406,7 @@ impl<T> Slots<T> {
         let number = self.tail.fetch_add(1 << SHIFT, Ordering::AcqRel) >> SHIFT;
         self.unguard(&registry);
         drop(registry);
-        let old = self.write(number, value);
-        self.published();
-        drop(old);
+        self.write_one(number, value);
         Ok(number - self.capacity())
     }
 
@@ -411,7 +429,7 @@ impl<T> Slots<T> {
 
     /// A subscriber of what is published from now on.
     pub(super) fn subscribe(
-        self: &Arc<Self>,
+        &self,
         capacity: u64,
         pressure: Pressure,
         lossy: Option<Lossy<T>>,
@@ -528,7 +546,8 @@ fn stricter(one: Pressure, other: Pressure) -> Pressure {
 
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
-        for slot in &mut self.slots {
+        for number in 0..self.capacity() {
+            let slot = self.slot(number);
             if slot.word.load(Ordering::Acquire) & EMPTY == 0 {
                 // SAFETY: the word says that there is a value; no subscriber and no publisher is left.
                 drop(unsafe { slot.value.read() });
@@ -612,8 +631,7 @@ impl<T> Cursor<T> {
 
     /// True if nothing will come any more: what was published before the end was read.
     pub(super) fn is_at_end(&self) -> bool {
-        let tail = self.slots.tail.load(Ordering::Acquire);
-        tail & CLOSED != 0 && tail >> SHIFT == self.next
+        self.slots.is_closed() && self.slots.tail.load(Ordering::Acquire) >> SHIFT == self.next
     }
 
     /// Ready when something is available, with true, or the end is reached.
@@ -653,9 +671,8 @@ impl<T> LossyCursor<T> {
 
     /// True if nothing will come into the policy's hands any more.
     pub(super) fn is_at_end(&self) -> bool {
-        let tail = self.slots.tail.load(Ordering::Acquire);
         let cursor = self.gate.cursor.load(Ordering::Acquire);
-        cursor == DETACHED || tail & CLOSED != 0 && tail >> SHIFT == cursor
+        cursor == DETACHED || self.slots.is_closed() && self.slots.tail.load(Ordering::Acquire) >> SHIFT == cursor
     }
 
     pub(super) fn poll_ready<R>(&self, context: &mut Context<'_>, attempt: impl FnMut() -> Option<R>) -> Poll<R> {
@@ -678,8 +695,10 @@ fn poll_ready<T, R>(
     let mut ready = attempt();
     if ready.is_none() {
         gate.waker.register(context.waker());
-        if !gate.sleeping.swap(true, Ordering::AcqRel) {
-            slots.sleepers.fetch_add(1, Ordering::AcqRel);
+        // Counted first: at no time are there fewer counted than asleep.
+        slots.sleepers.fetch_add(1, Ordering::AcqRel);
+        if gate.sleeping.swap(true, Ordering::AcqRel) {
+            slots.sleepers.fetch_sub(1, Ordering::AcqRel);
         }
         full_fence();
         ready = attempt();
