@@ -122,9 +122,14 @@ impl<T> Multicast<T> {
     /// [`Refused::Full`] or [`Refused::Closed`], with the message.
     #[inline]
     pub fn try_publish(&self, message: T) -> Result<u64, PublishError<T>> {
-        self.slots
-            .publish(message)
-            .map_err(|(refusal, message)| PublishError { reason: refused(refusal), message })
+        self.try_publish_over(message).map(|(position, _)| position)
+    }
+
+    /// [`try_publish`](Self::try_publish), which hands out what was overwritten.
+    #[inline]
+    pub(crate) fn try_publish_over(&self, message: T) -> Result<(u64, Option<T>), PublishError<T>> {
+        let published = self.slots.publish(message);
+        published.map_err(|(refusal, message)| PublishError { reason: refused(refusal), message })
     }
 
     /// Publishes all `messages` under consecutive positions, or none, if there is room now; the vector is then empty and keeps its
@@ -146,14 +151,20 @@ impl<T> Multicast<T> {
     /// Any [`Refused`] but `TooLarge`, with the message.
     #[inline]
     pub async fn publish(&self, message: T) -> Result<u64, PublishError<T>> {
+        self.publish_over(message).await.map(|(position, _)| position)
+    }
+
+    /// [`publish`](Self::publish), which hands out what was overwritten.
+    #[inline]
+    pub(crate) async fn publish_over(&self, message: T) -> Result<(u64, Option<T>), PublishError<T>> {
         match self.slots.publish(message) {
-            Ok(position) => Ok(position),
+            Ok(published) => Ok(published),
             Err((_, message)) => self.publish_waiting(message).await,
         }
     }
 
     #[cold]
-    async fn publish_waiting(&self, message: T) -> Result<u64, PublishError<T>> {
+    async fn publish_waiting(&self, message: T) -> Result<(u64, Option<T>), PublishError<T>> {
         let mut waiting = Some(message);
         let published = self.slots.room().wait(|| attempt(&self.slots, &mut waiting)).await;
         given_back(published, waiting)
@@ -179,7 +190,7 @@ impl<T> Multicast<T> {
     pub fn publish_blocking(&self, message: T) -> Result<u64, PublishError<T>> {
         let mut waiting = Some(message);
         let published = self.slots.room().wait_blocking(|| attempt(&self.slots, &mut waiting));
-        given_back(published, waiting)
+        given_back(published, waiting).map(|(position, _)| position)
     }
 
     /// [`publish_all`](Self::publish_all) on a thread that may sleep.
@@ -217,8 +228,18 @@ impl<T> Multicast<T> {
 
     /// Drops messages that every subscriber has read. Otherwise a message lives in the ring until it is overwritten, a capacity later.
     /// Returns how many.
-    pub fn trim(&self) -> u64 {
+    pub fn trim(&self) -> usize {
+        self.slots.trim().len()
+    }
+
+    /// [`trim`](Self::trim), which hands the messages out.
+    pub(crate) fn trimmed(&self) -> Vec<T> {
         self.slots.trim()
+    }
+
+    /// Room that permits hold now.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.slots.reserved()
     }
 
     fn fits(&self, count: usize) -> Result<(), Refused> {
@@ -226,7 +247,7 @@ impl<T> Multicast<T> {
     }
 }
 
-fn attempt<T>(slots: &Slots<T>, waiting: &mut Option<T>) -> Result<u64, Refusal> {
+fn attempt<T>(slots: &Slots<T>, waiting: &mut Option<T>) -> Result<(u64, Option<T>), Refusal> {
     let message = waiting.take().expect("a message that was not published is put back");
     slots.publish(message).map_err(|(refusal, message)| {
         *waiting = Some(message);
@@ -234,7 +255,7 @@ fn attempt<T>(slots: &Slots<T>, waiting: &mut Option<T>) -> Result<u64, Refusal>
     })
 }
 
-fn given_back<T>(published: Result<u64, Refused>, waiting: Option<T>) -> Result<u64, PublishError<T>> {
+fn given_back<T, R>(published: Result<R, Refused>, waiting: Option<T>) -> Result<R, PublishError<T>> {
     published.map_err(|reason| {
         let message = waiting.expect("a message that was not published is put back");
         PublishError { reason, message }
@@ -291,6 +312,11 @@ impl<T> Permit<'_, T> {
     /// # Errors
     /// [`Refused::Closed`] if the ring was closed, [`Refused::Full`] if the room is used up, with the message.
     pub fn publish(&mut self, message: T) -> Result<u64, PublishError<T>> {
+        self.publish_over(message).map(|(position, _)| position)
+    }
+
+    /// [`publish`](Self::publish), which hands out what was overwritten.
+    pub(crate) fn publish_over(&mut self, message: T) -> Result<(u64, Option<T>), PublishError<T>> {
         if self.left == 0 {
             return Err(PublishError { reason: Refused::Full, message });
         }

@@ -179,13 +179,13 @@ impl<T> Slots<T> {
 
     // ---------------------------------------------------------------------------------------------------------- publishing
 
-    /// Publishes one message; returns its position, counted from 0, or gives it back.
+    /// Publishes one message; returns its position, counted from 0, and what it has overwritten, or gives it back.
     #[inline]
-    pub(super) fn publish(&self, value: T) -> Result<u64, (Refusal, T)> {
+    pub(super) fn publish(&self, value: T) -> Result<(u64, Option<T>), (Refusal, T)> {
         match self.claim(1) {
             Ok(number) => {
-                self.write_one(number, value);
-                Ok(number - self.capacity())
+                let old = self.write_one(number, value);
+                Ok((number - self.capacity(), old))
             }
             Err(refusal) => Err((refusal, value)),
         }
@@ -246,11 +246,11 @@ impl<T> Slots<T> {
 
     /// Writes and publishes one claimed number.
     #[inline]
-    fn write_one(&self, number: u64, value: T) {
+    fn write_one(&self, number: u64, value: T) -> Option<T> {
         let old = self.write(number, value);
         self.slot(number).word.store(number << 1, Ordering::Release);
         self.published();
-        drop(old);
+        old
     }
 
     #[inline]
@@ -393,7 +393,7 @@ impl<T> Slots<T> {
     }
 
     /// Publishes into reserved room, which is used up.
-    pub(super) fn publish_reserved(&self, value: T) -> Result<u64, (Refusal, T)> {
+    pub(super) fn publish_reserved(&self, value: T) -> Result<(u64, Option<T>), (Refusal, T)> {
         let mut registry = self.registry();
         debug_assert!(registry.reserved > 0);
         registry.reserved -= 1;
@@ -406,8 +406,13 @@ impl<T> Slots<T> {
         let number = self.tail.fetch_add(1 << SHIFT, Ordering::AcqRel) >> SHIFT;
         self.unguard(&registry);
         drop(registry);
-        self.write_one(number, value);
-        Ok(number - self.capacity())
+        let old = self.write_one(number, value);
+        Ok((number - self.capacity(), old))
+    }
+
+    /// Room that is set aside now.
+    pub(super) fn reserved(&self) -> u64 {
+        self.registry().reserved
     }
 
     /// Gives reserved room back.
@@ -471,10 +476,10 @@ impl<T> Slots<T> {
         if cursor == DETACHED { 0 } else { tail - cursor }
     }
 
-    /// Drops messages that every subscriber has read instead of waiting until they are overwritten. Returns how many.
-    pub(super) fn trim(&self) -> u64 {
+    /// Takes out the messages that every subscriber has read instead of waiting until they are overwritten.
+    pub(super) fn trim(&self) -> Vec<T> {
         if !needs_drop::<T>() {
-            return 0;
+            return Vec::new();
         }
         let mut registry = self.registry();
         let tail = self.tail.fetch_or(GUARDED, Ordering::AcqRel) >> SHIFT;
@@ -482,12 +487,12 @@ impl<T> Slots<T> {
         let end = cursors.min().unwrap_or(tail).min(tail);
         // What a claim that is under way overwrites is not ours to drop.
         let mut number = registry.trimmed.max(tail.saturating_sub(self.capacity()));
-        let mut dropped = Vec::new();
+        let mut taken = Vec::new();
         while number < end && self.is_published(number) {
             let slot = self.slot(number);
             if slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
                 // SAFETY: all cursors are beyond `number`, claims are guarded, and the claims before that did not reach its slot.
-                dropped.push(unsafe { slot.value.read() });
+                taken.push(unsafe { slot.value.read() });
                 slot.word.store(number << 1 | EMPTY, Ordering::Release);
             }
             number += 1;
@@ -495,7 +500,7 @@ impl<T> Slots<T> {
         registry.trimmed = registry.trimmed.max(number);
         self.unguard(&registry);
         drop(registry);
-        dropped.len() as u64
+        taken
     }
 
     // -------------------------------------------------------------------------------------------------------- lossy reading

@@ -1,0 +1,345 @@
+//! The bus.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::by_type::ByType;
+use crate::command::Commands;
+use crate::dead_letter::DeadLetters;
+use crate::handler::{Handler, Outcome};
+use crate::message::Event;
+use crate::publisher::{FailurePolicy, PublishError, PublishReport, Publisher, publish};
+use crate::queue::QueueStats;
+use crate::ring::CapacityError;
+use crate::subscription::{QueueControl, SubscribeError, Subscription, SubscriptionBuilder};
+use crate::topic::Topic;
+
+/// A message bus in one process. Clones are the same bus; when the last is dropped it takes no more messages, and its queues are
+/// worked off.
+///
+/// A handler that holds a clone of its own bus keeps both alive until [`shutdown`](Self::shutdown).
+#[derive(Clone, Debug)]
+pub struct Bus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    topics: ByType<dyn AnyTopic>,
+    commands: Commands,
+    policy: FailurePolicy,
+    ring_capacity: usize,
+    dead_letters: Arc<DeadLetters>,
+    shutdown: Arc<Shutdown>,
+}
+
+/// A topic whose message type is forgotten.
+trait AnyTopic: Any + Send + Sync {
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn as_any_ref(&self) -> &dyn Any;
+    fn refuse(&self);
+    /// Closes the ring if nobody has room set aside in it.
+    fn close(&self, at_once: bool) -> bool;
+    fn forget_handlers(&self);
+}
+
+impl<M: Event> AnyTopic for Topic<M> {
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn as_any_ref(&self) -> &dyn Any {
+        self
+    }
+
+    fn refuse(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn close(&self, at_once: bool) -> bool {
+        let Some(ring) = self.ring.get() else { return true };
+        if ring.reserved() > 0 && !at_once {
+            return false;
+        }
+        ring.close();
+        true
+    }
+
+    fn forget_handlers(&self) {
+        self.clear();
+    }
+}
+
+/// How a bus comes to its end.
+#[derive(Debug)]
+pub(crate) struct Shutdown {
+    closed: AtomicBool,
+    pub(crate) draining: CancellationToken,
+    pub(crate) abort: CancellationToken,
+    queues: Mutex<Vec<Arc<QueueControl>>>,
+}
+
+impl Shutdown {
+    pub(crate) fn check(&self) -> Result<(), SubscribeError> {
+        if self.closed.load(Ordering::Acquire) { Err(SubscribeError::Closed) } else { Ok(()) }
+    }
+
+    /// Keeps an account of the queue until the end; of those that have ended by themselves, only until there are many.
+    pub(crate) fn watch(&self, control: &Arc<QueueControl>) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|queue| !queue.tasks.is_empty());
+        queues.push(Arc::clone(control));
+    }
+}
+
+/// Options of a [`Bus`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct BusBuilder {
+    policy: FailurePolicy,
+    ring_capacity: usize,
+    dead_letters: usize,
+}
+
+impl Default for BusBuilder {
+    fn default() -> Self {
+        Self { policy: FailurePolicy::AllFailed, ring_capacity: 1024, dead_letters: 10_000 }
+    }
+}
+
+impl BusBuilder {
+    /// When a publish whose handlers failed is an error; by default when all failed.
+    pub fn failure_policy(self, policy: FailurePolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// How many messages of one type can be on their way to queues, 1 to 2³², rounded up to a power of two; by default 1,024. A queue's
+    /// capacity is at most this. The memory, 16 bytes each, is taken with the first queue of a type.
+    pub fn ring_capacity(self, messages: usize) -> Self {
+        Self { ring_capacity: messages, ..self }
+    }
+
+    /// How many dead letters are kept, at least 1; by default 10,000. Beyond, the oldest goes, and is counted.
+    pub fn dead_letters(self, letters: usize) -> Self {
+        Self { dead_letters: letters.max(1), ..self }
+    }
+
+    /// The bus.
+    ///
+    /// # Errors
+    /// [`CapacityError::Ring`].
+    pub fn build(self) -> Result<Bus, CapacityError> {
+        if self.ring_capacity == 0 || self.ring_capacity as u64 > 1 << 32 {
+            return Err(CapacityError::Ring(self.ring_capacity));
+        }
+        let shutdown = Arc::new(Shutdown {
+            closed: AtomicBool::new(false),
+            draining: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            queues: Mutex::default(),
+        });
+        let inner = Inner {
+            topics: ByType::new(),
+            commands: Commands::new(),
+            policy: self.policy,
+            ring_capacity: self.ring_capacity,
+            dead_letters: Arc::new(DeadLetters::new(self.dead_letters)),
+            shutdown,
+        };
+        Ok(Bus { inner: Arc::new(inner) })
+    }
+}
+
+/// What a shutdown has done with the messages in queues. Their sum is what was there when it began, and what publishers under way
+/// still put in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Handled during the shutdown.
+    pub drained: u64,
+    /// Given to the dead letters during the shutdown.
+    pub dead_lettered: u64,
+    /// Lost during the shutdown by subscriptions without dead letters.
+    pub dropped: u64,
+    /// Not handled when the deadline came.
+    pub abandoned: u64,
+    /// The final account of each queue that was there, by the name of its subscription.
+    pub queues: Vec<(Arc<str>, QueueStats)>,
+}
+
+impl Default for Bus {
+    /// A bus with the default options.
+    fn default() -> Self {
+        BusBuilder::default().build().expect("the defaults are valid")
+    }
+}
+
+impl Bus {
+    /// A bus with the default options.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A bus with options.
+    pub fn builder() -> BusBuilder {
+        BusBuilder::default()
+    }
+
+    fn topic<M: Event>(&self) -> Arc<Topic<M>> {
+        let topic = self.inner.topics.get_or_insert(TypeId::of::<M>(), || {
+            let topic = Topic::<M>::new(self.inner.ring_capacity);
+            if self.inner.shutdown.check().is_err() {
+                topic.closed.store(true, Ordering::Release);
+            }
+            Arc::new(topic)
+        });
+        topic.as_any().downcast().expect("the table holds for each type its own topic")
+    }
+
+    pub(crate) fn commands(&self) -> &Commands {
+        &self.inner.commands
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.inner.shutdown.check().is_err()
+    }
+
+    /// Subscribes an asynchronous handler that publishers call and wait for.
+    ///
+    /// # Errors
+    /// [`SubscribeError::Closed`].
+    pub fn subscribe<M: Event>(&self, handler: impl Handler<M>) -> Result<Subscription, SubscribeError> {
+        self.subscription().run(handler)
+    }
+
+    /// Subscribes a synchronous handler that publishers call.
+    ///
+    /// # Errors
+    /// [`SubscribeError::Closed`].
+    pub fn subscribe_sync<M: Event, O: Outcome>(
+        &self,
+        handler: impl Fn(&M) -> O + Send + Sync + 'static,
+    ) -> Result<Subscription, SubscribeError> {
+        self.subscription().run_sync(handler)
+    }
+
+    /// A subscription with options: a name, a queue, retries.
+    pub fn subscription<M: Event>(&self) -> SubscriptionBuilder<M> {
+        SubscriptionBuilder {
+            topic: self.topic(),
+            shutdown: Arc::clone(&self.inner.shutdown),
+            dead_letters: Arc::clone(&self.inner.dead_letters),
+            name: None,
+        }
+    }
+
+    /// Publishes messages of one type, with the look-up done once.
+    pub fn publisher<M: Event>(&self) -> Publisher<M> {
+        Publisher::new(self.topic(), self.inner.policy)
+    }
+
+    /// Publishes a message: see [`Publisher::publish`].
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub async fn publish<M: Event>(&self, message: M) -> Result<PublishReport, PublishError<M>> {
+        let found = self.inner.topics.with(TypeId::of::<M>(), Arc::clone);
+        match &found {
+            // A type that nobody subscribed to or asked a publisher of.
+            None if self.is_shut_down() => Err(PublishError::Closed(message)),
+            None => Ok(PublishReport::default()),
+            Some(topic) => {
+                let topic = topic.as_any_ref().downcast_ref().expect("the table holds for each type its own topic");
+                publish(topic, self.inner.policy, message).await
+            }
+        }
+    }
+
+    /// The messages that no handler would take.
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.inner.dead_letters
+    }
+
+    /// Ends the bus: refuses new messages, works off the queues, and after `deadline` drops what is left. What waits for a retry is
+    /// not tried again: it becomes a dead letter. Inline handlers and commands under way are their callers' business.
+    ///
+    /// # Cancellation
+    /// Dropped, the bus is shut down and its queues go on being worked off, without a deadline.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let deadline = Instant::now() + deadline;
+        let shutdown = &self.inner.shutdown;
+        shutdown.closed.store(true, Ordering::Release);
+        let queues = std::mem::take(&mut *shutdown.queues.lock().unwrap_or_else(PoisonError::into_inner));
+        let before: Vec<QueueStats> = queues.iter().map(|queue| queue.counts.stats()).collect();
+        let topics = self.inner.topics.values();
+        topics.iter().for_each(|topic| topic.refuse());
+        shutdown.draining.cancel();
+        // Publishers that have room set aside are calling inline handlers: their messages are accepted.
+        let mut open = topics.clone();
+        loop {
+            let late = Instant::now() >= deadline;
+            open.retain(|topic| !topic.close(late));
+            if open.is_empty() {
+                break;
+            }
+            tokio::time::sleep(CLOSING).await;
+        }
+        let worked_off = async {
+            for queue in &queues {
+                queue.tasks.wait().await;
+            }
+        };
+        if tokio::time::timeout_at(deadline, worked_off).await.is_err() {
+            shutdown.abort.cancel();
+            let dropped = async {
+                for queue in &queues {
+                    queue.tasks.wait().await;
+                }
+            };
+            // A handler that does not return from a poll cannot be dropped: its message is in nobody's account but its own.
+            drop(tokio::time::timeout(ABORTING, dropped).await);
+        }
+        topics.iter().for_each(|topic| topic.forget_handlers());
+        self.inner.commands.clear();
+        let mut report = ShutdownReport::default();
+        for (queue, before) in queues.iter().zip(before) {
+            let after = queue.counts.stats();
+            report.drained += after.delivered - before.delivered;
+            report.dead_lettered += after.dead_lettered - before.dead_lettered;
+            report.dropped += after.dropped - before.dropped;
+            report.abandoned += after.abandoned - before.abandoned;
+            report.queues.push((Arc::clone(&queue.name), after));
+        }
+        report
+    }
+}
+
+/// Between two looks at publishers that have room set aside.
+const CLOSING: Duration = Duration::from_millis(1);
+/// What tasks get to drop their handlers after the deadline.
+const ABORTING: Duration = Duration::from_millis(5);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shutdown.closed.store(true, Ordering::Release);
+        for topic in self.topics.values() {
+            topic.refuse();
+            topic.close(true);
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bus")
+            .field("policy", &self.policy)
+            .field("ring_capacity", &self.ring_capacity)
+            .field("topics", &self.topics.values().len())
+            .finish_non_exhaustive()
+    }
+}

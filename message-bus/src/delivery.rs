@@ -1,0 +1,103 @@
+//! A message on its way to handlers that may outlive the publish.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use crate::message::Message;
+use crate::metadata::{Metadata, Source, root};
+
+/// A message and its metadata, shared by all that handle it. Carriers are used again: a publish takes one and puts its message in.
+pub(crate) struct Carrier<M> {
+    message: Option<M>,
+    /// One word; made when somebody looks.
+    metadata: ArcSwapOption<Metadata>,
+}
+
+impl<M> Carrier<M> {
+    pub(crate) fn new(message: M, metadata: Option<Arc<Metadata>>) -> Arc<Self> {
+        Arc::new(Self { message: Some(message), metadata: ArcSwapOption::new(metadata) })
+    }
+
+    /// Puts another message into a carrier that nobody else holds.
+    pub(crate) fn load(this: &mut Arc<Self>, message: M, metadata: Option<Arc<Metadata>>) {
+        match Arc::get_mut(this) {
+            Some(carrier) => {
+                carrier.message = Some(message);
+                carrier.metadata.store(metadata);
+            }
+            None => *this = Self::new(message, metadata),
+        }
+    }
+
+    /// Drops the message, unless somebody else holds the carrier. True if the carrier is empty.
+    pub(crate) fn unload(this: &mut Arc<Self>) -> bool {
+        let carrier = Arc::get_mut(this);
+        carrier.map(|carrier| (carrier.message.take(), carrier.metadata.store(None))).is_some()
+    }
+
+    /// The message, unless somebody else holds the carrier.
+    pub(crate) fn into_message(mut this: Arc<Self>) -> Option<M> {
+        Arc::get_mut(&mut this).and_then(|carrier| carrier.message.take())
+    }
+
+    pub(crate) fn message(&self) -> &M {
+        self.message.as_ref().expect("a carrier is handed out with a message, which stays as long as it is shared")
+    }
+}
+
+impl<M: Send + Sync> Source for Carrier<M> {
+    fn metadata(&self) -> Arc<Metadata> {
+        if let Some(metadata) = self.metadata.load_full() {
+            return metadata;
+        }
+        let made = root();
+        let before = self.metadata.compare_and_swap(&None::<Arc<Metadata>>, Some(Arc::clone(&made)));
+        before.as_ref().map_or(made, Arc::clone)
+    }
+}
+
+/// A message delivered to a handler: it reads as the message, and tells who it is. Keeping it keeps the message alive.
+pub struct Delivery<M> {
+    carrier: Arc<Carrier<M>>,
+    attempt: u32,
+}
+
+impl<M: Message> Delivery<M> {
+    pub(crate) fn new(carrier: Arc<Carrier<M>>, attempt: u32) -> Self {
+        Self { carrier, attempt }
+    }
+
+    /// The message's id, time and ancestry. Made at the first look, which allocates.
+    pub fn metadata(&self) -> Arc<Metadata> {
+        self.carrier.metadata()
+    }
+
+    /// The how manieth call of this handler with this message it is: 1 and up.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}
+
+impl<M> Deref for Delivery<M> {
+    type Target = M;
+
+    #[inline]
+    fn deref(&self) -> &M {
+        self.carrier.message()
+    }
+}
+
+impl<M> Clone for Delivery<M> {
+    fn clone(&self) -> Self {
+        Self { carrier: Arc::clone(&self.carrier), attempt: self.attempt }
+    }
+}
+
+impl<M: fmt::Debug> fmt::Debug for Delivery<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery").field("message", &**self).field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}

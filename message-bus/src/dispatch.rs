@@ -1,0 +1,178 @@
+//! Calling the inline handlers of one publish.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::delivery::Carrier;
+use crate::error::{Cause, Failure, HandlerError};
+use crate::handler::Pending;
+use crate::metadata::{Current, Running};
+use crate::publisher::FailurePolicy;
+use crate::topic::{Call, Handlers, Inline};
+
+/// Calls the synchronous handlers in the order of subscription; returns how many.
+#[inline]
+pub(crate) fn call_synchronous<M>(
+    handlers: &[Arc<Inline<M>>],
+    message: &M,
+    policy: FailurePolicy,
+    failures: &mut Vec<Failure>,
+) -> usize {
+    let mut called = 0;
+    for handler in handlers {
+        let Call::Sync(call) = &handler.call else { continue };
+        called += 1;
+        if let Some(cause) = cause(catch_unwind(AssertUnwindSafe(|| call(message)))) {
+            fail(handler, cause, failures);
+            if policy == FailurePolicy::FailFast {
+                break;
+            }
+        }
+    }
+    called
+}
+
+fn cause(result: std::thread::Result<Result<(), HandlerError>>) -> Option<Cause> {
+    match result {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(Cause::Error(error)),
+        Err(payload) => Some(Cause::panicked(&*payload)),
+    }
+}
+
+#[cold]
+fn fail<M>(handler: &Inline<M>, cause: Cause, failures: &mut Vec<Failure>) {
+    failures.push(Failure { handler: Arc::clone(&handler.name), cause });
+}
+
+/// The asynchronous handlers of one publish under way, in memory that the next publish uses again.
+pub(crate) struct Run<M> {
+    carrier: Option<Arc<Carrier<M>>>,
+    calls: Vec<Started>,
+}
+
+struct Started {
+    /// Its place among the topic's inline handlers.
+    handler: usize,
+    pending: Option<Pending>,
+    running: bool,
+}
+
+/// A run that goes back to where it was taken from, whatever becomes of the publish.
+struct Lent<'a, M> {
+    handlers: &'a Handlers<M>,
+    run: Option<Box<Run<M>>>,
+}
+
+impl<M> Drop for Lent<'_, M> {
+    fn drop(&mut self) {
+        let Some(mut run) = self.run.take() else { return };
+        for call in run.calls.iter_mut().filter(|call| call.running) {
+            // The future of a handler is dropped here: a panic in there is not the publisher's.
+            let Call::Async(handler) = &self.handlers.inline[call.handler].call else { continue };
+            let dropped = catch_unwind(AssertUnwindSafe(|| handler.start(&mut call.pending, None)));
+            if dropped.is_err() {
+                call.pending = None;
+            }
+            call.running = false;
+        }
+        let emptied = catch_unwind(AssertUnwindSafe(|| run.carrier.as_mut().is_none_or(Carrier::unload)));
+        if !matches!(emptied, Ok(true)) {
+            run.carrier = None;
+        }
+        // More publishes at once than are kept room for: the memory is given back.
+        drop(self.handlers.runs.push(run));
+    }
+}
+
+/// Calls the asynchronous handlers at once and waits for all. Returns the message's carrier if there are queues that it goes on to.
+/// Dropped, it drops the handlers that have not finished.
+pub(crate) async fn call_asynchronous<M: Send + Sync + 'static>(
+    handlers: &Handlers<M>,
+    load: impl FnOnce(Option<Arc<Carrier<M>>>) -> Arc<Carrier<M>>,
+    draining: u64,
+    policy: FailurePolicy,
+    failures: &mut Vec<Failure>,
+) -> Option<Arc<Carrier<M>>> {
+    let mut lent = Lent { handlers, run: Some(handlers.runs.pop().unwrap_or_else(|| Run::new(handlers))) };
+    let run = lent.run.as_mut().expect("just put there");
+    let carrier = load(run.carrier.take());
+    let mut current = Current::new(Running::Carried(Arc::clone(&carrier) as Arc<_>), draining);
+    {
+        let _in_here = current.enter();
+        for call in &mut run.calls {
+            let handler = &handlers.inline[call.handler];
+            let Call::Async(invoke) = &handler.call else { continue };
+            let started = catch_unwind(AssertUnwindSafe(|| invoke.start(&mut call.pending, Some(Arc::clone(&carrier)))));
+            call.running = started.is_ok();
+            if let Err(payload) = started {
+                call.pending = None;
+                fail(handler, Cause::panicked(&*payload), failures);
+            }
+        }
+    }
+    poll_fn(|context| {
+        let _in_here = current.enter();
+        run.poll(handlers, context, policy, failures)
+    })
+    .await;
+    drop(current);
+    if handlers.queued > 0 {
+        return Some(carrier);
+    }
+    run.carrier = Some(carrier);
+    None
+}
+
+impl<M> Run<M> {
+    fn new(handlers: &Handlers<M>) -> Box<Self> {
+        let calls = handlers.inline.iter().enumerate().filter(|(_, handler)| matches!(handler.call, Call::Async(_)));
+        let calls = calls.map(|(handler, _)| Started { handler, pending: None, running: false });
+        Box::new(Self { carrier: None, calls: calls.collect() })
+    }
+
+    fn poll(
+        &mut self,
+        handlers: &Handlers<M>,
+        context: &mut Context<'_>,
+        policy: FailurePolicy,
+        failures: &mut Vec<Failure>,
+    ) -> Poll<()> {
+        let mut unfinished = false;
+        for call in self.calls.iter_mut().filter(|call| call.running) {
+            let Some(pending) = &mut call.pending else { continue };
+            let polled = catch_unwind(AssertUnwindSafe(|| pending.poll(context)));
+            let result = match polled {
+                Ok(Poll::Pending) => {
+                    unfinished = true;
+                    continue;
+                }
+                Ok(Poll::Ready(result)) => Ok(result),
+                Err(payload) => {
+                    // What is left of it can be dropped, not polled.
+                    let rest = call.pending.take();
+                    drop(catch_unwind(AssertUnwindSafe(|| drop(rest))));
+                    Err(payload)
+                }
+            };
+            call.running = false;
+            if let Some(cause) = cause(result) {
+                fail(&handlers.inline[call.handler], cause, failures);
+                if policy == FailurePolicy::FailFast {
+                    self.cancelled(handlers, failures);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        if unfinished { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Notes who has not finished; their futures are dropped with the run's return.
+    fn cancelled(&self, handlers: &Handlers<M>, failures: &mut Vec<Failure>) {
+        for call in self.calls.iter().filter(|call| call.running) {
+            fail(&handlers.inline[call.handler], Cause::Cancelled, failures);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Who a message is, when it was published, and what it follows from.
+//!
+//! Nobody pays for metadata that nobody reads: it is made when it is first asked for. A publish from inside a handler is the exception:
+//! the new message inherits, so its metadata and its parent's are made there.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+/// The id of a message: a UUID of version 7.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(Uuid);
+
+impl MessageId {
+    /// A new id.
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The id that is this UUID.
+    pub fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// The id as UUID.
+    pub fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl Default for MessageId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who a message is, when it was published, and what it follows from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The message's own id.
+    pub id: MessageId,
+    /// When the metadata was made: at the first look at it, or at the publish if that was made by a handler.
+    pub time: SystemTime,
+    /// The id of the message that the whole conversation began with: its own if it was published by no handler.
+    pub correlation: MessageId,
+    /// The id of the message whose handler published this one.
+    pub causation: Option<MessageId>,
+}
+
+impl Metadata {
+    fn root() -> Self {
+        let id = MessageId::new();
+        Self { id, time: SystemTime::now(), correlation: id, causation: None }
+    }
+
+    fn child(&self) -> Self {
+        Self {
+            id: MessageId::new(),
+            time: SystemTime::now(),
+            correlation: self.correlation,
+            causation: Some(self.id),
+        }
+    }
+
+    /// That of the message whose handler is running here, if one is.
+    ///
+    /// A handler that starts a task of its own is not running there.
+    pub fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow_mut(|current| current.message.metadata())
+    }
+}
+
+/// Where the metadata of a carried message is.
+pub(crate) trait Source: Send + Sync {
+    fn metadata(&self) -> Arc<Metadata>;
+}
+
+/// The message whose handler is running.
+pub(crate) enum Running {
+    Nothing,
+    /// It lies on the publisher's stack.
+    OnTheStack(Option<Arc<Metadata>>),
+    Carried(Arc<dyn Source>),
+}
+
+impl Running {
+    fn metadata(&mut self) -> Option<Arc<Metadata>> {
+        match self {
+            Self::Nothing => None,
+            Self::OnTheStack(metadata) => {
+                Some(Arc::clone(metadata.get_or_insert_with(|| Arc::new(Metadata::root()))))
+            }
+            Self::Carried(source) => Some(source.metadata()),
+        }
+    }
+}
+
+/// What a thread is doing for the bus.
+pub(crate) struct Current {
+    pub(crate) message: Running,
+    /// The topic whose queue the handler drains, or 0: a handler that waited for room there would wait for itself.
+    pub(crate) draining: u64,
+}
+
+impl Current {
+    pub(crate) fn new(message: Running, draining: u64) -> Self {
+        Self { message, draining }
+    }
+
+    /// Puts this in the place of what the thread was doing until the guard is dropped.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Entered<'_> {
+        CURRENT.with_borrow_mut(|current| std::mem::swap(current, self));
+        Entered(self)
+    }
+}
+
+pub(crate) struct Entered<'a>(&'a mut Current);
+
+impl Drop for Entered<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        CURRENT.with_borrow_mut(|current| std::mem::swap(current, self.0));
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Current> =
+        const { RefCell::new(Current { message: Running::Nothing, draining: 0 }) };
+}
+
+/// What a message published here inherits, and the topic that the publisher drains.
+#[inline]
+pub(crate) fn inherited() -> (Option<Arc<Metadata>>, u64) {
+    CURRENT.with_borrow_mut(|current| {
+        let parent = current.message.metadata();
+        (parent.map(|parent| Arc::new(parent.child())), current.draining)
+    })
+}
+
+pub(crate) fn root() -> Arc<Metadata> {
+    Arc::new(Metadata::root())
+}

@@ -1,0 +1,428 @@
+//! Subscriptions with a queue: what reads the topic's ring, calls the handler, tries again and gives up.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::time::DelayQueue;
+
+use crate::dead_letter::{DeadLetters, Reason, Replay, Undeliverable};
+use crate::delivery::{Carrier, Delivery};
+use crate::error::Cause;
+use crate::handler::Handler;
+use crate::message::Message;
+use crate::metadata::{Current, Running, Source as _};
+use crate::retry::RetryPolicy;
+use crate::ring::{LossySubscriber, Received, Subscriber};
+use crate::topic::Topic;
+
+/// What became of a subscription's messages.
+///
+/// Every message that was published since the subscription began is in exactly one of these, once the subscription has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueStats {
+    /// Handled.
+    pub delivered: u64,
+    /// Lost: by the overflow policy, or failed for good in a subscription without dead letters.
+    pub dropped: u64,
+    /// Given to the dead letters.
+    pub dead_lettered: u64,
+    /// Not handled when the subscription ended.
+    pub abandoned: u64,
+    /// Calls beyond the first of each message.
+    pub retried: u64,
+}
+
+impl QueueStats {
+    /// How many messages are accounted for.
+    pub fn total(&self) -> u64 {
+        self.delivered + self.dropped + self.dead_lettered + self.abandoned
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    delivered: AtomicU64,
+    dropped: AtomicU64,
+    /// Of those dropped, what the overflow policy has dropped so far.
+    overflowed: AtomicU64,
+    dead_lettered: AtomicU64,
+    abandoned: AtomicU64,
+    retried: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn stats(&self) -> QueueStats {
+        let read = |count: &AtomicU64| count.load(Ordering::Acquire);
+        QueueStats {
+            delivered: read(&self.delivered),
+            dropped: read(&self.dropped) + read(&self.overflowed),
+            dead_lettered: read(&self.dead_lettered),
+            abandoned: read(&self.abandoned),
+            retried: read(&self.retried),
+        }
+    }
+}
+
+fn add(count: &AtomicU64, number: u64) {
+    count.fetch_add(number, Ordering::AcqRel);
+}
+
+/// What the workers of one subscription share.
+pub(crate) struct Shared<M, H> {
+    pub(crate) topic: Arc<Topic<M>>,
+    pub(crate) handler: Arc<H>,
+    pub(crate) name: Arc<str>,
+    pub(crate) retry: Option<Arc<dyn RetryPolicy>>,
+    pub(crate) dead_letters: Option<Arc<DeadLetters>>,
+    pub(crate) timeout: Option<Duration>,
+    /// Messages that may wait for a retry, or behind one, in each worker.
+    pub(crate) waiting: usize,
+    pub(crate) ordered: bool,
+    pub(crate) counts: Arc<Counts>,
+    /// Cancelled when the subscription is given up: workers finish what they are at.
+    pub(crate) stop: CancellationToken,
+    /// Cancelled when the bus shuts down: no more retries.
+    pub(crate) draining: CancellationToken,
+}
+
+/// Where a worker's messages come from.
+pub(crate) enum Inbox<M> {
+    /// The topic's ring; workers that share it compete.
+    Ring(Arc<Mutex<RingInbox<M>>>),
+    /// A dispatcher that keeps the keys apart.
+    Lane(mpsc::Receiver<Held<M>>),
+}
+
+pub(crate) enum RingReader<M> {
+    Lossless(Subscriber<Arc<Carrier<M>>>),
+    Lossy(LossySubscriber<Arc<Carrier<M>>>),
+}
+
+pub(crate) struct RingInbox<M> {
+    pub(crate) reader: RingReader<M>,
+    pub(crate) topic: Arc<Topic<M>>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl<M> RingInbox<M> {
+    /// The next message, or `None` at the end. Nothing is taken before it is returned.
+    async fn next(&mut self) -> Option<Held<M>> {
+        loop {
+            match &mut self.reader {
+                RingReader::Lossless(subscriber) => {
+                    if let Ok(item) = subscriber.try_next() {
+                        return Some(Held::new(Arc::clone(&item), &self.counts));
+                    }
+                    // Idle: what all have read is let go.
+                    self.topic.trim();
+                    return subscriber.next().await.map(|item| Held::new(Arc::clone(&item), &self.counts));
+                }
+                RingReader::Lossy(subscriber) => match subscriber.receive().await? {
+                    Received::Message(carrier) => return Some(Held::new(carrier, &self.counts)),
+                    Received::Gap(_) => self.counts.overflowed.store(subscriber.dropped(), Ordering::Release),
+                },
+            }
+        }
+    }
+}
+
+impl<M> Drop for RingInbox<M> {
+    fn drop(&mut self) {
+        let pending = match &mut self.reader {
+            RingReader::Lossless(subscriber) => subscriber.pending(),
+            RingReader::Lossy(subscriber) => {
+                let mut pending = 0;
+                while let Some(received) = subscriber.try_receive() {
+                    pending += u64::from(received.message().is_some());
+                }
+                self.counts.overflowed.store(subscriber.dropped(), Ordering::Release);
+                pending
+            }
+        };
+        add(&self.counts.abandoned, pending);
+        self.topic.remove_queue();
+    }
+}
+
+impl<M> Inbox<M> {
+    async fn next(&mut self) -> Option<Held<M>> {
+        match self {
+            Self::Ring(inbox) => inbox.lock().await.next().await,
+            Self::Lane(receiver) => receiver.recv().await,
+        }
+    }
+}
+
+/// A message in a worker's hands: dropped there, it is counted as abandoned.
+pub(crate) struct Held<M> {
+    carrier: Option<Arc<Carrier<M>>>,
+    counts: Arc<Counts>,
+}
+
+impl<M> Held<M> {
+    fn new(carrier: Arc<Carrier<M>>, counts: &Arc<Counts>) -> Self {
+        Self { carrier: Some(carrier), counts: Arc::clone(counts) }
+    }
+
+    fn carrier(&self) -> &Arc<Carrier<M>> {
+        self.carrier.as_ref().expect("it is taken out only by `release`, which consumes it")
+    }
+
+    /// Takes it out of the count: it has become something else.
+    fn release(mut self) -> Arc<Carrier<M>> {
+        self.carrier.take().expect("it is taken out once")
+    }
+}
+
+impl<M> Drop for Held<M> {
+    fn drop(&mut self) {
+        if self.carrier.is_some() {
+            add(&self.counts.abandoned, 1);
+        }
+    }
+}
+
+struct Retry<M> {
+    held: Held<M>,
+    /// Calls so far.
+    attempts: u32,
+    cause: Cause,
+    key: Option<u64>,
+}
+
+/// The hash of a message's key: messages of different keys may share it, and then each other's order.
+pub(crate) fn hashed_key<M: Message>(message: &M) -> Option<u64> {
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    message.key().map(|key| HASHER.hash_one(key))
+}
+
+/// Takes messages from the inbox and calls the handler, until there are no more or the subscription is given up.
+pub(crate) async fn work<M: Message, H: Handler<M>>(shared: Arc<Shared<M, H>>, inbox: Inbox<M>) {
+    let worker = Worker { shared, retries: DelayQueue::new(), parked: HashMap::new(), behind: 0 };
+    worker.run(inbox).await;
+}
+
+struct Worker<M, H> {
+    shared: Arc<Shared<M, H>>,
+    retries: DelayQueue<Retry<M>>,
+    /// Messages behind one of their key that waits for its retry.
+    parked: HashMap<u64, VecDeque<Held<M>>>,
+    /// How many those are.
+    behind: usize,
+}
+
+enum Next<M> {
+    Message(Held<M>),
+    Retry(Retry<M>),
+    Drain,
+    End,
+}
+
+impl<M: Message, H: Handler<M>> Worker<M, H> {
+    async fn run(mut self, mut inbox: Inbox<M>) {
+        let mut ended = false;
+        let shared = Arc::clone(&self.shared);
+        loop {
+            // A full waiting room stops the intake where order matters; elsewhere the failed message becomes a dead letter.
+            let intake = !ended && (!shared.ordered || self.retries.len() + self.behind < shared.waiting);
+            let next = tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => return,
+                () = shared.draining.cancelled(), if !self.retries.is_empty() => Next::Drain,
+                Some(due) = poll_fn(|context| self.retries.poll_expired(context)), if !self.retries.is_empty() => {
+                    Next::Retry(due.into_inner())
+                }
+                message = inbox.next(), if intake => message.map_or(Next::End, Next::Message),
+                else => return,
+            };
+            match next {
+                Next::Message(held) => self.first(held).await,
+                Next::Retry(retry) => self.again(retry).await,
+                Next::Drain => self.give_up_waiting(),
+                Next::End => ended = true,
+            }
+            if ended && self.retries.is_empty() {
+                return;
+            }
+            // A queue that is never empty must not keep its thread from other tasks.
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+
+    async fn first(&mut self, held: Held<M>) {
+        let key = if self.shared.ordered { hashed_key(held.carrier().message()) } else { None };
+        if let Some(key) = key
+            && let Some(behind) = self.parked.get_mut(&key)
+        {
+            behind.push_back(held);
+            self.behind += 1;
+            return;
+        }
+        self.attempt(held, 1, key).await;
+    }
+
+    async fn again(&mut self, retry: Retry<M>) {
+        add(&self.shared.counts.retried, 1);
+        let Retry { held, attempts, key, .. } = retry;
+        if self.attempt(held, attempts + 1, key).await {
+            return;
+        }
+        let Some(key) = key else { return };
+        // What waited behind it goes on, until one of them has to wait itself.
+        while let Some(next) = self.parked.get_mut(&key).and_then(VecDeque::pop_front) {
+            self.behind -= 1;
+            if self.shared.stop.is_cancelled() {
+                return;
+            }
+            if self.attempt(next, 1, Some(key)).await {
+                return;
+            }
+        }
+        self.parked.remove(&key);
+    }
+
+    /// Calls the handler. True if the message waits for a retry.
+    async fn attempt(&mut self, held: Held<M>, attempt: u32, key: Option<u64>) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let Err(cause) = shared.call(Arc::clone(held.carrier()), attempt).await else {
+            drop(held.release());
+            add(&shared.counts.delivered, 1);
+            return false;
+        };
+        if cause.is_permanent() {
+            shared.bury(held, Reason::Permanent, Some(cause), attempt);
+            return false;
+        }
+        let delay = shared.retry.as_ref().and_then(|policy| {
+            catch_unwind(AssertUnwindSafe(|| policy.delay(attempt, &cause))).unwrap_or_default()
+        });
+        match delay {
+            None => shared.bury(held, Reason::RetriesExhausted, Some(cause), attempt),
+            Some(_) if shared.draining.is_cancelled() => shared.bury(held, Reason::Shutdown, Some(cause), attempt),
+            Some(_) if key.is_none() && self.retries.len() >= shared.waiting => {
+                shared.bury(held, Reason::TooManyRetries, Some(cause), attempt);
+            }
+            Some(delay) => {
+                self.retries.insert(Retry { held, attempts: attempt, cause, key }, delay);
+                if let Some(key) = key {
+                    self.parked.entry(key).or_default();
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The bus shuts down: what waits for a retry, and what waits behind it, will not be tried.
+    fn give_up_waiting(&mut self) {
+        while let Some(first) = self.retries.peek() {
+            let Retry { held, attempts, cause, .. } = self.retries.remove(&first).into_inner();
+            self.shared.bury(held, Reason::Shutdown, Some(cause), attempts);
+        }
+        for held in std::mem::take(&mut self.parked).into_values().flatten() {
+            self.shared.bury(held, Reason::Shutdown, None, 0);
+        }
+        self.behind = 0;
+    }
+}
+
+impl<M: Message, H: Handler<M>> Shared<M, H> {
+    /// One call of the handler, in this task.
+    async fn call(&self, carrier: Arc<Carrier<M>>, attempt: u32) -> Result<(), Cause> {
+        let mut current = Current::new(Running::Carried(Arc::clone(&carrier) as Arc<_>), self.topic.id);
+        let started = {
+            let _in_here = current.enter();
+            catch_unwind(AssertUnwindSafe(|| self.handler.handle(Delivery::new(carrier, attempt))))
+        };
+        let mut handling = pin!(started.map_err(|payload| Cause::panicked(&*payload))?);
+        let call = poll_fn(|context| {
+            let _in_here = current.enter();
+            match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(context))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(Cause::Error)),
+                Err(payload) => Poll::Ready(Err(Cause::panicked(&*payload))),
+            }
+        });
+        match self.timeout {
+            None => call.await,
+            Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or(Err(Cause::TimedOut)),
+        }
+    }
+
+    /// The message will not be handled: it becomes a dead letter, or is dropped.
+    fn bury(self: &Arc<Self>, held: Held<M>, reason: Reason, cause: Option<Cause>, attempts: u32) {
+        let carrier = held.release();
+        let Some(dead_letters) = &self.dead_letters else {
+            add(&self.counts.dropped, 1);
+            return;
+        };
+        add(&self.counts.dead_lettered, 1);
+        dead_letters.add(Undeliverable {
+            metadata: carrier.metadata(),
+            message_type: M::TYPE,
+            handler: Arc::clone(&self.name),
+            reason,
+            cause,
+            attempts,
+            message: Arc::new(Letter { shared: Arc::clone(self), carrier }),
+        });
+    }
+}
+
+struct Letter<M, H> {
+    shared: Arc<Shared<M, H>>,
+    carrier: Arc<Carrier<M>>,
+}
+
+impl<M: Message, H: Handler<M>> Replay for Letter<M, H> {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self.carrier.message()
+    }
+
+    fn replay(&self, attempt: u32) -> Pin<Box<dyn Future<Output = Result<(), Cause>> + Send + '_>> {
+        Box::pin(self.shared.call(Arc::clone(&self.carrier), attempt))
+    }
+}
+
+/// Deals the messages of the ring to lanes by their keys. What has no key goes from lane to lane.
+pub(crate) async fn dispatch<M: Message>(
+    inbox: Arc<Mutex<RingInbox<M>>>,
+    lanes: Vec<mpsc::Sender<Held<M>>>,
+    stop: CancellationToken,
+) {
+    let mut next_lane = 0;
+    let mut inbox = inbox.lock().await;
+    loop {
+        let held = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            held = inbox.next() => held,
+        };
+        let Some(held) = held else { return };
+        let lane = hashed_key(held.carrier().message()).map_or_else(
+            || {
+                next_lane = (next_lane + 1) % lanes.len();
+                next_lane
+            },
+            |hash| (hash % lanes.len() as u64) as usize,
+        );
+        let place = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            place = lanes[lane].reserve() => place,
+        };
+        // A lane that is gone was stopped, and so is this.
+        let Ok(place) = place else { return };
+        place.send(held);
+    }
+}
