@@ -105,7 +105,8 @@ pub(crate) async fn call_asynchronous<M: Send + Sync + 'static>(
         for call in &mut run.calls {
             let handler = &handlers.inline[call.handler];
             let Call::Async(invoke) = &handler.call else { continue };
-            let started = catch_unwind(AssertUnwindSafe(|| invoke.start(&mut call.pending, Some(Arc::clone(&carrier)))));
+            let started =
+                catch_unwind(AssertUnwindSafe(|| invoke.start(&mut call.pending, Some(Arc::clone(&carrier)))));
             call.running = started.is_ok();
             if let Err(payload) = started {
                 call.pending = None;

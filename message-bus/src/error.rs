@@ -70,7 +70,9 @@ pub enum Cause {
 impl Cause {
     pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        Self::Panicked(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".to_owned()))
+        Self::Panicked(
+            text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".to_owned()),
+        )
     }
 
     /// True if trying again cannot help. A panic is taken for a fault of the code, which comes again.

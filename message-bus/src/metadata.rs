@@ -70,12 +70,7 @@ impl Metadata {
     }
 
     fn child(&self) -> Self {
-        Self {
-            id: MessageId::new(),
-            time: SystemTime::now(),
-            correlation: self.correlation,
-            causation: Some(self.id),
-        }
+        Self { id: MessageId::new(), time: SystemTime::now(), correlation: self.correlation, causation: Some(self.id) }
     }
 
     /// That of the message whose handler is running here, if one is.
@@ -103,9 +98,7 @@ impl Running {
     fn metadata(&mut self) -> Option<Arc<Metadata>> {
         match self {
             Self::Nothing => None,
-            Self::OnTheStack(metadata) => {
-                Some(Arc::clone(metadata.get_or_insert_with(|| Arc::new(Metadata::root()))))
-            }
+            Self::OnTheStack(metadata) => Some(Arc::clone(metadata.get_or_insert_with(|| Arc::new(Metadata::root())))),
             Self::Carried(source) => Some(source.metadata()),
         }
     }

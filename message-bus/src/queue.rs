@@ -53,8 +53,6 @@ impl QueueStats {
 pub(crate) struct Counts {
     delivered: AtomicU64,
     dropped: AtomicU64,
-    /// Of those dropped, what the overflow policy has dropped so far.
-    overflowed: AtomicU64,
     dead_lettered: AtomicU64,
     abandoned: AtomicU64,
     retried: AtomicU64,
@@ -65,7 +63,7 @@ impl Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Acquire);
         QueueStats {
             delivered: read(&self.delivered),
-            dropped: read(&self.dropped) + read(&self.overflowed),
+            dropped: read(&self.dropped),
             dead_lettered: read(&self.dead_lettered),
             abandoned: read(&self.abandoned),
             retried: read(&self.retried),
@@ -98,7 +96,7 @@ pub(crate) struct Shared<M, H> {
 /// Where a worker's messages come from.
 pub(crate) enum Inbox<M> {
     /// The topic's ring; workers that share it compete.
-    Ring(Arc<Mutex<RingInbox<M>>>),
+    Ring(Share<M>),
     /// A dispatcher that keeps the keys apart.
     Lane(mpsc::Receiver<Held<M>>),
 }
@@ -109,29 +107,44 @@ pub(crate) enum RingReader<M> {
 }
 
 pub(crate) struct RingInbox<M> {
-    pub(crate) reader: RingReader<M>,
-    pub(crate) topic: Arc<Topic<M>>,
-    pub(crate) counts: Arc<Counts>,
+    reader: RingReader<M>,
+    topic: Arc<Topic<M>>,
+    /// Of the subscription that accounts for what nobody takes: the last to leave.
+    counts: Arc<Counts>,
+    /// What the reader has dropped and is in an account.
+    overflowed: u64,
 }
 
 impl<M> RingInbox<M> {
+    pub(crate) fn new(reader: RingReader<M>, topic: Arc<Topic<M>>, counts: Arc<Counts>) -> Self {
+        Self { reader, topic, counts, overflowed: 0 }
+    }
+
     /// The next message, or `None` at the end. Nothing is taken before it is returned.
-    async fn next(&mut self) -> Option<Held<M>> {
+    async fn next(&mut self) -> Option<Arc<Carrier<M>>> {
         loop {
             match &mut self.reader {
                 RingReader::Lossless(subscriber) => {
                     if let Ok(item) = subscriber.try_next() {
-                        return Some(Held::new(Arc::clone(&item), &self.counts));
+                        return Some(Arc::clone(&item));
                     }
                     // Idle: what all have read is let go.
                     self.topic.trim();
-                    return subscriber.next().await.map(|item| Held::new(Arc::clone(&item), &self.counts));
+                    return subscriber.next().await.map(|item| Arc::clone(&item));
                 }
                 RingReader::Lossy(subscriber) => match subscriber.receive().await? {
-                    Received::Message(carrier) => return Some(Held::new(carrier, &self.counts)),
-                    Received::Gap(_) => self.counts.overflowed.store(subscriber.dropped(), Ordering::Release),
+                    Received::Message(carrier) => return Some(carrier),
+                    Received::Gap(_) => self.account_for_losses(),
                 },
             }
+        }
+    }
+
+    fn account_for_losses(&mut self) {
+        if let RingReader::Lossy(subscriber) = &self.reader {
+            let dropped = subscriber.dropped();
+            add(&self.counts.dropped, dropped - self.overflowed);
+            self.overflowed = dropped;
         }
     }
 }
@@ -141,23 +154,45 @@ impl<M> Drop for RingInbox<M> {
         let pending = match &mut self.reader {
             RingReader::Lossless(subscriber) => subscriber.pending(),
             RingReader::Lossy(subscriber) => {
-                let mut pending = 0;
-                while let Some(received) = subscriber.try_receive() {
-                    pending += u64::from(received.message().is_some());
-                }
-                self.counts.overflowed.store(subscriber.dropped(), Ordering::Release);
-                pending
+                std::iter::from_fn(|| subscriber.try_receive()).filter_map(Received::message).count() as u64
             }
         };
         add(&self.counts.abandoned, pending);
+        self.account_for_losses();
         self.topic.remove_queue();
+    }
+}
+
+/// One worker's share of an inbox.
+pub(crate) struct Share<M> {
+    inbox: Arc<Mutex<RingInbox<M>>>,
+    counts: Arc<Counts>,
+}
+
+impl<M> Share<M> {
+    pub(crate) fn new(inbox: Arc<Mutex<RingInbox<M>>>, counts: Arc<Counts>) -> Self {
+        Self { inbox, counts }
+    }
+
+    async fn next(&self) -> Option<Held<M>> {
+        let carrier = self.inbox.lock().await.next().await?;
+        Some(Held::new(carrier, &self.counts))
+    }
+}
+
+impl<M> Drop for Share<M> {
+    fn drop(&mut self) {
+        // Whoever holds the lock stays, and leaves later.
+        if let Ok(mut inbox) = self.inbox.try_lock() {
+            inbox.counts = Arc::clone(&self.counts);
+        }
     }
 }
 
 impl<M> Inbox<M> {
     async fn next(&mut self) -> Option<Held<M>> {
         match self {
-            Self::Ring(inbox) => inbox.lock().await.next().await,
+            Self::Ring(share) => share.next().await,
             Self::Lane(receiver) => receiver.recv().await,
         }
     }
@@ -303,9 +338,10 @@ impl<M: Message, H: Handler<M>> Worker<M, H> {
             shared.bury(held, Reason::Permanent, Some(cause), attempt);
             return false;
         }
-        let delay = shared.retry.as_ref().and_then(|policy| {
-            catch_unwind(AssertUnwindSafe(|| policy.delay(attempt, &cause))).unwrap_or_default()
-        });
+        let delay = shared
+            .retry
+            .as_ref()
+            .and_then(|policy| catch_unwind(AssertUnwindSafe(|| policy.delay(attempt, &cause))).unwrap_or_default());
         match delay {
             None => shared.bury(held, Reason::RetriesExhausted, Some(cause), attempt),
             Some(_) if shared.draining.is_cancelled() => shared.bury(held, Reason::Shutdown, Some(cause), attempt),
@@ -395,13 +431,8 @@ impl<M: Message, H: Handler<M>> Replay for Letter<M, H> {
 }
 
 /// Deals the messages of the ring to lanes by their keys. What has no key goes from lane to lane.
-pub(crate) async fn dispatch<M: Message>(
-    inbox: Arc<Mutex<RingInbox<M>>>,
-    lanes: Vec<mpsc::Sender<Held<M>>>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn dispatch<M: Message>(inbox: Share<M>, lanes: Vec<mpsc::Sender<Held<M>>>, stop: CancellationToken) {
     let mut next_lane = 0;
-    let mut inbox = inbox.lock().await;
     loop {
         let held = tokio::select! {
             biased;

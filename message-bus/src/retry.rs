@@ -128,12 +128,7 @@ impl ExponentialBackoff {
     ///
     /// # Errors
     /// [`RetryPolicyError`] if `initial` is zero or longer than `max`, or `multiplier` is not a positive number.
-    pub fn new(
-        max_retries: u32,
-        initial: Duration,
-        multiplier: f64,
-        max: Duration,
-    ) -> Result<Self, RetryPolicyError> {
+    pub fn new(max_retries: u32, initial: Duration, multiplier: f64, max: Duration) -> Result<Self, RetryPolicyError> {
         checked(initial, max)?;
         if !(multiplier.is_finite() && multiplier > 0.0) {
             return Err(RetryPolicyError::Multiplier(multiplier));

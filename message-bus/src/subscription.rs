@@ -12,7 +12,7 @@ use crate::bus::Shutdown;
 use crate::dead_letter::DeadLetters;
 use crate::handler::{Handler, Invoker, Outcome};
 use crate::message::Event;
-use crate::queue::{Counts, Inbox, QueueStats, RingInbox, RingReader, Shared, dispatch, hashed_key, work};
+use crate::queue::{Counts, Inbox, QueueStats, RingInbox, RingReader, Share, Shared, dispatch, hashed_key, work};
 use crate::retry::RetryPolicy;
 use crate::ring::{CapacityError, Loss, Pressure};
 use crate::topic::{Call, Topic};
@@ -318,9 +318,10 @@ impl<M: Event> QueueBuilder<M> {
         let inbox = match &self.group {
             None => open(&topic, self.capacity, self.overflow, &counts)?,
             Some(group) if self.ordered => return Err(SubscribeError::Group(Arc::clone(group))),
-            Some(group) => topic.group(group, self.capacity, self.overflow, || {
-                open(&topic, self.capacity, self.overflow, &Arc::new(Counts::default()))
-            })?,
+            Some(group) => {
+                let open = || open(&topic, self.capacity, self.overflow, &counts);
+                topic.group(group, self.capacity, self.overflow, open)?
+            }
         };
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
@@ -359,10 +360,12 @@ impl<M: Event> QueueBuilder<M> {
                 lanes.push(lane);
                 spawn(Box::pin(work(Arc::clone(&shared), Inbox::Lane(messages))));
             }
-            spawn(Box::pin(dispatch(inbox, lanes, shared.stop.clone())));
+            let share = Share::new(inbox, Arc::clone(&shared.counts));
+            spawn(Box::pin(dispatch(share, lanes, shared.stop.clone())));
         } else {
             for _ in 0..self.concurrency {
-                spawn(Box::pin(work(Arc::clone(&shared), Inbox::Ring(Arc::clone(&inbox)))));
+                let share = Share::new(Arc::clone(&inbox), Arc::clone(&shared.counts));
+                spawn(Box::pin(work(Arc::clone(&shared), Inbox::Ring(share))));
             }
         }
         control.tasks.close();
@@ -405,5 +408,5 @@ fn open<M: Event>(
         }
     }?;
     topic.add_queue();
-    Ok(Arc::new(Mutex::new(RingInbox { reader, topic: Arc::clone(topic), counts: Arc::clone(counts) })))
+    Ok(Arc::new(Mutex::new(RingInbox::new(reader, Arc::clone(topic), Arc::clone(counts)))))
 }

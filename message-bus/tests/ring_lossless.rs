@@ -30,7 +30,8 @@ fn every_subscriber_reads_the_same_message_where_it_lies() {
     let mut subscribers: Vec<_> = (0..10).map(|_| ring.subscribe()).collect();
     let alive = Arc::new(AtomicUsize::new(0));
     ring.try_publish(Tracked::new(7, &alive)).expect("room");
-    let places: Vec<*const Tracked> = subscribers.iter_mut().map(|s| &raw const *s.try_next().expect("there")).collect();
+    let places: Vec<*const Tracked> =
+        subscribers.iter_mut().map(|s| &raw const *s.try_next().expect("there")).collect();
     assert!(places.iter().all(|place| *place == places[0]), "one place for all");
     assert_eq!(alive.load(Ordering::SeqCst), 1, "nothing was copied");
     drop((ring, subscribers));

@@ -433,12 +433,7 @@ impl<T> Slots<T> {
     // ---------------------------------------------------------------------------------------------------------- subscribing
 
     /// A subscriber of what is published from now on.
-    pub(super) fn subscribe(
-        &self,
-        capacity: u64,
-        pressure: Pressure,
-        lossy: Option<Lossy<T>>,
-    ) -> Arc<Gate<T>> {
+    pub(super) fn subscribe(&self, capacity: u64, pressure: Pressure, lossy: Option<Lossy<T>>) -> Arc<Gate<T>> {
         let mut registry = self.registry();
         // Nobody claims between the reading of the tail and the new limit.
         let tail = self.tail.fetch_or(GUARDED, Ordering::AcqRel) >> SHIFT;

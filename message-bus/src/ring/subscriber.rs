@@ -151,7 +151,10 @@ impl<T> Drop for Subscriber<T> {
 
 impl<T> fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscriber").field("position", &self.position()).field("read", &self.read).finish_non_exhaustive()
+        f.debug_struct("Subscriber")
+            .field("position", &self.position())
+            .field("read", &self.read)
+            .finish_non_exhaustive()
     }
 }
 
