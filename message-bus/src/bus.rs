@@ -249,14 +249,11 @@ impl Bus {
     /// [`PublishError`].
     pub async fn publish<M: Event>(&self, message: M) -> Result<PublishReport, PublishError<M>> {
         let found = self.inner.topics.with(TypeId::of::<M>(), Arc::clone);
-        match &found {
+        match found.as_ref().and_then(|topic| topic.as_any_ref().downcast_ref()) {
+            Some(topic) => publish(topic, self.inner.policy, message).await,
             // A type that nobody subscribed to or asked a publisher of.
             None if self.is_shut_down() => Err(PublishError::Closed(message)),
             None => Ok(PublishReport::default()),
-            Some(topic) => {
-                let topic = topic.as_any_ref().downcast_ref().expect("the table holds for each type its own topic");
-                publish(topic, self.inner.policy, message).await
-            }
         }
     }
 

@@ -313,7 +313,8 @@ impl Bus {
         work.finished = false;
         poll_fn(|context| {
             let _in_here = current.enter();
-            let call = work.call.as_mut().expect("it is taken when it panics, and then this is not polled again");
+            // It is taken when it panics, and then this is not polled again.
+            let Some(call) = work.call.as_mut() else { return Poll::Pending };
             match catch_unwind(AssertUnwindSafe(|| call.poll(context))) {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(result)) => {

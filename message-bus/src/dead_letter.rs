@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use crate::error::{Cause, Failure};
+use crate::error::Cause;
 use crate::metadata::{MessageId, Metadata};
 
 /// Why a message became a dead letter.
@@ -42,7 +42,7 @@ pub struct DeadLetter {
     /// Its place in the order of arrival.
     pub id: DeadLetterId,
     /// Who the message is. Several subscriptions may each have failed with the same message.
-    pub metadata: Arc<Metadata>,
+    pub metadata: Metadata,
     /// The type of the message, by its [`Message::TYPE`](crate::Message::TYPE).
     pub message_type: &'static str,
     /// The subscription that could not handle it.
@@ -86,7 +86,7 @@ pub(crate) trait Replay: Send + Sync {
 
 /// What a subscription hands over.
 pub(crate) struct Undeliverable {
-    pub(crate) metadata: Arc<Metadata>,
+    pub(crate) metadata: Metadata,
     pub(crate) message_type: &'static str,
     pub(crate) handler: Arc<str>,
     pub(crate) reason: Reason,
@@ -102,9 +102,9 @@ pub enum ReplayError {
     /// There is no such letter: it was evicted, purged or replayed.
     #[error("there is no dead letter {0}")]
     NotFound(DeadLetterId),
-    /// The handler failed again: the letter stays, with this cause.
+    /// The handler failed again, of this cause: the letter stays.
     #[error("{0}")]
-    Failed(Arc<Failure>),
+    Failed(Arc<Cause>),
 }
 
 /// The dead letters of a bus, at most as many as its builder says: the oldest goes when one too many comes, and is counted.
@@ -124,6 +124,19 @@ struct Letters {
 }
 
 impl Letters {
+    /// Returns the oldest if there is one too many.
+    fn insert(&mut self, letter: DeadLetter, capacity: usize) -> Option<DeadLetter> {
+        self.by_message.entry(letter.metadata.id).or_default().push(letter.id);
+        *self.counts.entry(letter.reason).or_default() += 1;
+        self.by_id.insert(letter.id, letter);
+        if self.by_id.len() <= capacity {
+            return None;
+        }
+        self.evicted += 1;
+        let oldest = *self.by_id.first_key_value()?.0;
+        self.remove(oldest)
+    }
+
     fn remove(&mut self, id: DeadLetterId) -> Option<DeadLetter> {
         let letter = self.by_id.remove(&id)?;
         if let Some(ids) = self.by_message.get_mut(&letter.metadata.id) {
@@ -153,17 +166,9 @@ impl DeadLetters {
         let mut letters = self.letters();
         let id = DeadLetterId(letters.next);
         letters.next += 1;
-        letters.by_message.entry(metadata.id).or_default().push(id);
-        *letters.counts.entry(reason).or_default() += 1;
         let (cause, time) = (cause.map(Arc::new), SystemTime::now());
         let letter = DeadLetter { id, metadata, message_type, handler, reason, cause, attempts, time, message };
-        letters.by_id.insert(id, letter);
-        let evicted = if letters.by_id.len() > self.capacity {
-            letters.evicted += 1;
-            letters.by_id.first_key_value().map(|(oldest, _)| *oldest).and_then(|oldest| letters.remove(oldest))
-        } else {
-            None
-        };
+        let evicted = letters.insert(letter, self.capacity);
         drop(letters);
         // The user's message goes outside of the lock.
         drop(evicted);
@@ -228,40 +233,35 @@ impl DeadLetters {
     /// [`ReplayError`].
     pub async fn replay(&self, id: DeadLetterId) -> Result<(), ReplayError> {
         let letter = self.letters().remove(id).ok_or(ReplayError::NotFound(id))?;
-        let mut taken = Taken { letters: self, letter: Some(letter) };
-        let letter = taken.letter.as_mut().expect("just put there");
-        let attempt = letter.attempts + 1;
-        let message = Arc::clone(&letter.message);
-        match message.replay(attempt).await {
-            Ok(()) => {
-                taken.letter = None;
-                Ok(())
-            }
-            Err(cause) => {
-                letter.attempts = attempt;
-                letter.reason = if cause.is_permanent() { Reason::Permanent } else { Reason::RetriesExhausted };
-                let failure = Failure { handler: Arc::clone(&letter.handler), cause };
-                let description = Cause::Error(crate::HandlerError::transient(failure.cause.to_string()));
-                letter.cause = Some(Arc::new(description));
-                Err(ReplayError::Failed(Arc::new(failure)))
-            }
-        }
+        let mut taken = Taken { letters: self, letter, handled: false };
+        let attempt = taken.letter.attempts + 1;
+        let message = Arc::clone(&taken.letter.message);
+        let Err(cause) = message.replay(attempt).await else {
+            taken.handled = true;
+            return Ok(());
+        };
+        let cause = Arc::new(cause);
+        taken.letter.attempts = attempt;
+        taken.letter.reason = if cause.is_permanent() { Reason::Permanent } else { Reason::RetriesExhausted };
+        taken.letter.cause = Some(Arc::clone(&cause));
+        Err(ReplayError::Failed(cause))
     }
 }
 
 /// A letter that is being replayed, and comes back if nothing becomes of it.
 struct Taken<'a> {
     letters: &'a DeadLetters,
-    letter: Option<DeadLetter>,
+    letter: DeadLetter,
+    handled: bool,
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        if let Some(letter) = self.letter.take() {
+        if !self.handled {
             let mut letters = self.letters.letters();
-            letters.by_message.entry(letter.metadata.id).or_default().push(letter.id);
-            *letters.counts.entry(letter.reason).or_default() += 1;
-            letters.by_id.insert(letter.id, letter);
+            let evicted = letters.insert(self.letter.clone(), self.letters.capacity);
+            drop(letters);
+            drop(evicted);
         }
     }
 }

@@ -4,29 +4,29 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use once_cell::race::OnceBox;
 
 use crate::message::Message;
-use crate::metadata::{Metadata, Source, root};
+use crate::metadata::{Metadata, Source};
 
 /// A message and its metadata, shared by all that handle it. Carriers are used again: a publish takes one and puts its message in.
 pub(crate) struct Carrier<M> {
     message: Option<M>,
     /// One word; made when somebody looks.
-    metadata: ArcSwapOption<Metadata>,
+    metadata: OnceBox<Metadata>,
 }
 
 impl<M> Carrier<M> {
-    pub(crate) fn new(message: M, metadata: Option<Arc<Metadata>>) -> Arc<Self> {
-        Arc::new(Self { message: Some(message), metadata: ArcSwapOption::new(metadata) })
+    pub(crate) fn new(message: M, metadata: Option<Box<Metadata>>) -> Arc<Self> {
+        Arc::new(Self { message: Some(message), metadata: once(metadata) })
     }
 
     /// Puts another message into a carrier that nobody else holds.
-    pub(crate) fn load(this: &mut Arc<Self>, message: M, metadata: Option<Arc<Metadata>>) {
+    pub(crate) fn load(this: &mut Arc<Self>, message: M, metadata: Option<Box<Metadata>>) {
         match Arc::get_mut(this) {
             Some(carrier) => {
                 carrier.message = Some(message);
-                carrier.metadata.store(metadata);
+                carrier.metadata = once(metadata);
             }
             None => *this = Self::new(message, metadata),
         }
@@ -34,8 +34,10 @@ impl<M> Carrier<M> {
 
     /// Drops the message, unless somebody else holds the carrier. True if the carrier is empty.
     pub(crate) fn unload(this: &mut Arc<Self>) -> bool {
-        let carrier = Arc::get_mut(this);
-        carrier.map(|carrier| (carrier.message.take(), carrier.metadata.store(None))).is_some()
+        let Some(carrier) = Arc::get_mut(this) else { return false };
+        carrier.message = None;
+        carrier.metadata = OnceBox::new();
+        true
     }
 
     /// The message, unless somebody else holds the carrier.
@@ -49,14 +51,13 @@ impl<M> Carrier<M> {
 }
 
 impl<M: Send + Sync> Source for Carrier<M> {
-    fn metadata(&self) -> Arc<Metadata> {
-        if let Some(metadata) = self.metadata.load_full() {
-            return metadata;
-        }
-        let made = root();
-        let before = self.metadata.compare_and_swap(&None::<Arc<Metadata>>, Some(Arc::clone(&made)));
-        before.as_ref().map_or(made, Arc::clone)
+    fn metadata(&self) -> &Metadata {
+        self.metadata.get_or_init(|| Box::new(Metadata::root()))
     }
+}
+
+fn once(metadata: Option<Box<Metadata>>) -> OnceBox<Metadata> {
+    metadata.map_or_else(OnceBox::new, OnceBox::with_value)
 }
 
 /// A message delivered to a handler: it reads as the message, and tells who it is. Keeping it keeps the message alive.
@@ -71,7 +72,7 @@ impl<M: Message> Delivery<M> {
     }
 
     /// The message's id, time and ancestry. Made at the first look, which allocates.
-    pub fn metadata(&self) -> Arc<Metadata> {
+    pub fn metadata(&self) -> &Metadata {
         self.carrier.metadata()
     }
 

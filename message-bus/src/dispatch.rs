@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::delivery::Carrier;
-use crate::error::{Cause, Failure, HandlerError};
+use crate::error::{Cause, Failure};
 use crate::handler::Pending;
 use crate::metadata::{Current, Running};
 use crate::publisher::FailurePolicy;
@@ -24,22 +24,17 @@ pub(crate) fn call_synchronous<M>(
     for handler in handlers {
         let Call::Sync(call) = &handler.call else { continue };
         called += 1;
-        if let Some(cause) = cause(catch_unwind(AssertUnwindSafe(|| call(message)))) {
-            fail(handler, cause, failures);
-            if policy == FailurePolicy::FailFast {
-                break;
-            }
+        let cause = match catch_unwind(AssertUnwindSafe(|| call(message))) {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => Cause::Error(error),
+            Err(payload) => Cause::panicked(&*payload),
+        };
+        fail(handler, cause, failures);
+        if policy == FailurePolicy::FailFast {
+            break;
         }
     }
     called
-}
-
-fn cause(result: std::thread::Result<Result<(), HandlerError>>) -> Option<Cause> {
-    match result {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(Cause::Error(error)),
-        Err(payload) => Some(Cause::panicked(&*payload)),
-    }
 }
 
 #[cold]
@@ -150,16 +145,16 @@ impl<M> Run<M> {
                     unfinished = true;
                     continue;
                 }
-                Ok(Poll::Ready(result)) => Ok(result),
+                Ok(Poll::Ready(result)) => result.map_err(Cause::Error),
                 Err(payload) => {
                     // What is left of it can be dropped, not polled.
                     let rest = call.pending.take();
                     drop(catch_unwind(AssertUnwindSafe(|| drop(rest))));
-                    Err(payload)
+                    Err(Cause::panicked(&*payload))
                 }
             };
             call.running = false;
-            if let Some(cause) = cause(result) {
+            if let Err(cause) = result {
                 fail(&handlers.inline[call.handler], cause, failures);
                 if policy == FailurePolicy::FailFast {
                     self.cancelled(handlers, failures);

@@ -64,7 +64,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    fn root() -> Self {
+    pub(crate) fn root() -> Self {
         let id = MessageId::new();
         Self { id, time: SystemTime::now(), correlation: id, causation: None }
     }
@@ -76,29 +76,29 @@ impl Metadata {
     /// That of the message whose handler is running here, if one is.
     ///
     /// A handler that starts a task of its own is not running there.
-    pub fn current() -> Option<Arc<Self>> {
-        CURRENT.with_borrow_mut(|current| current.message.metadata())
+    pub fn current() -> Option<Self> {
+        CURRENT.with_borrow_mut(|current| current.message.metadata().cloned())
     }
 }
 
 /// Where the metadata of a carried message is.
 pub(crate) trait Source: Send + Sync {
-    fn metadata(&self) -> Arc<Metadata>;
+    fn metadata(&self) -> &Metadata;
 }
 
 /// The message whose handler is running.
 pub(crate) enum Running {
     Nothing,
     /// It lies on the publisher's stack.
-    OnTheStack(Option<Arc<Metadata>>),
+    OnTheStack(Option<Box<Metadata>>),
     Carried(Arc<dyn Source>),
 }
 
 impl Running {
-    fn metadata(&mut self) -> Option<Arc<Metadata>> {
+    fn metadata(&mut self) -> Option<&Metadata> {
         match self {
             Self::Nothing => None,
-            Self::OnTheStack(metadata) => Some(Arc::clone(metadata.get_or_insert_with(|| Arc::new(Metadata::root())))),
+            Self::OnTheStack(metadata) => Some(metadata.get_or_insert_with(|| Box::new(Metadata::root()))),
             Self::Carried(source) => Some(source.metadata()),
         }
     }
@@ -124,6 +124,30 @@ impl Current {
     }
 }
 
+/// The first message of a conversation is on the stack while this lives.
+pub(crate) struct Rooted(());
+
+impl Rooted {
+    /// Unless a handler is running here, whose message comes first.
+    #[inline]
+    pub(crate) fn enter() -> Option<Self> {
+        CURRENT.with_borrow_mut(|current| {
+            if !matches!(current.message, Running::Nothing) {
+                return None;
+            }
+            current.message = Running::OnTheStack(None);
+            Some(Self(()))
+        })
+    }
+}
+
+impl Drop for Rooted {
+    #[inline]
+    fn drop(&mut self) {
+        CURRENT.with_borrow_mut(|current| current.message = Running::Nothing);
+    }
+}
+
 pub(crate) struct Entered<'a>(&'a mut Current);
 
 impl Drop for Entered<'_> {
@@ -140,13 +164,9 @@ thread_local! {
 
 /// What a message published here inherits, and the topic that the publisher drains.
 #[inline]
-pub(crate) fn inherited() -> (Option<Arc<Metadata>>, u64) {
-    CURRENT.with_borrow_mut(|current| {
-        let parent = current.message.metadata();
-        (parent.map(|parent| Arc::new(parent.child())), current.draining)
+pub(crate) fn inherited() -> (Option<Box<Metadata>>, u64) {
+    CURRENT.with_borrow_mut(|current| match current.message {
+        Running::Nothing => (None, 0),
+        _ => (current.message.metadata().map(|parent| Box::new(parent.child())), current.draining),
     })
-}
-
-pub(crate) fn root() -> Arc<Metadata> {
-    Arc::new(Metadata::root())
 }

@@ -10,7 +10,7 @@ use crate::delivery::Carrier;
 use crate::dispatch::{call_asynchronous, call_synchronous};
 use crate::error::Failure;
 use crate::message::Event;
-use crate::metadata::{Current, Metadata, Running, inherited};
+use crate::metadata::{Current, Metadata, Rooted, Running, inherited};
 use crate::ring::{self, Permit, Refused};
 use crate::topic::{Handlers, Topic};
 
@@ -150,8 +150,8 @@ impl<M: Event> Publisher<M> {
     /// # Errors
     /// [`PublishError`].
     #[inline]
-    pub async fn publish(&self, message: M) -> Result<PublishReport, PublishError<M>> {
-        publish(&self.topic, self.policy, message).await
+    pub fn publish(&self, message: M) -> impl Future<Output = Result<PublishReport, PublishError<M>>> + Send + '_ {
+        publish(&self.topic, self.policy, message)
     }
 
     /// Publishes a message without waiting for anything: synchronous handlers are called, queues that have room get it.
@@ -218,12 +218,13 @@ fn publish_on_the_stack<M>(
     policy: FailurePolicy,
     message: M,
 ) -> Result<PublishReport, PublishError<M>> {
-    if handlers.inline.is_empty() {
-        return Ok(PublishReport::default());
-    }
-    let (metadata, draining) = inherited();
     let mut report = PublishReport::default();
-    synchronous(handlers, policy, message, metadata, draining, &mut report);
+    if let Some(_in_here) = Rooted::enter() {
+        report.called = call_synchronous(&handlers.inline, &message, policy, &mut report.failures);
+    } else {
+        let (metadata, draining) = inherited();
+        synchronous(handlers, policy, message, metadata, draining, &mut report);
+    }
     judged(report, policy)
 }
 
@@ -233,10 +234,13 @@ fn synchronous<M>(
     handlers: &Handlers<M>,
     policy: FailurePolicy,
     message: M,
-    metadata: Option<Arc<Metadata>>,
+    metadata: Option<Box<Metadata>>,
     draining: u64,
     report: &mut PublishReport,
-) -> (M, Option<Arc<Metadata>>) {
+) -> (M, Option<Box<Metadata>>) {
+    if handlers.asynchronous == handlers.inline.len() {
+        return (message, metadata);
+    }
     let mut current = Current::new(Running::OnTheStack(metadata), draining);
     {
         let _in_here = current.enter();

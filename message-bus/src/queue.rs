@@ -404,7 +404,7 @@ impl<M: Message, H: Handler<M>> Shared<M, H> {
         };
         add(&self.counts.dead_lettered, 1);
         dead_letters.add(Undeliverable {
-            metadata: carrier.metadata(),
+            metadata: carrier.metadata().clone(),
             message_type: M::TYPE,
             handler: Arc::clone(&self.name),
             reason,

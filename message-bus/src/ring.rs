@@ -28,6 +28,7 @@
 //! | [`Loss::Disconnect`] | go on | gets a [`Gap`] and the end |
 //! | [`Loss::conflate_by`] | go on | gets the latest message of each key, and a [`Gap`] |
 
+mod alarm;
 mod error;
 mod lossy;
 mod multicast;

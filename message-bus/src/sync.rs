@@ -30,6 +30,21 @@ mod native {
     pub(crate) fn give_up_the_processor() {
         std::thread::yield_now();
     }
+
+    /// A full fence in every thread of the process that is running. False if the machine has none.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn process_wide_barrier() -> bool {
+        use rustix::thread::{MembarrierCommand, membarrier};
+
+        static REGISTERED: std::sync::LazyLock<bool> =
+            std::sync::LazyLock::new(|| membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok());
+        *REGISTERED && membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn process_wide_barrier() -> bool {
+        false
+    }
 }
 
 #[cfg(not(any(message_bus_loom, message_bus_shuttle)))]
@@ -49,6 +64,11 @@ mod model {
     pub(crate) fn give_up_the_processor() {
         loom::thread::yield_now();
     }
+
+    /// Loom has none.
+    pub(crate) fn process_wide_barrier() -> bool {
+        false
+    }
 }
 
 #[cfg(all(message_bus_shuttle, not(message_bus_loom)))]
@@ -65,6 +85,12 @@ mod model {
 
     pub(crate) fn give_up_the_processor() {
         shuttle::thread::yield_now();
+    }
+
+    /// Every fence of shuttle's is.
+    pub(crate) fn process_wide_barrier() -> bool {
+        full_fence();
+        true
     }
 }
 

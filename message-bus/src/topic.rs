@@ -72,8 +72,10 @@ pub(crate) struct Inline<M> {
     _gone: oneshot::Sender<()>,
 }
 
+type Synchronous<M> = dyn Fn(&M) -> Result<(), HandlerError> + Send + Sync;
+
 pub(crate) enum Call<M> {
-    Sync(Box<dyn Fn(&M) -> Result<(), HandlerError> + Send + Sync>),
+    Sync(Box<Synchronous<M>>),
     Async(Box<dyn Invoke<M>>),
 }
 
@@ -106,7 +108,7 @@ impl<M> Topic<M> {
     }
 
     /// A carrier with this message.
-    pub(crate) fn carry(&self, message: M, metadata: Option<Arc<Metadata>>) -> Arc<Carrier<M>> {
+    pub(crate) fn carry(&self, message: M, metadata: Option<Box<Metadata>>) -> Arc<Carrier<M>> {
         match self.carriers.pop() {
             Some(mut carrier) => {
                 Carrier::load(&mut carrier, message, metadata);

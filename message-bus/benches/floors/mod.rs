@@ -1,7 +1,13 @@
 //! What the hardware allows, for the same work: floors that are measured in the same run.
 
 use std::cell::UnsafeCell;
+use std::hint::spin_loop;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use harness::together;
 
 /// The payload of the ring's benchmarks: 64 bytes.
 pub(crate) type Message = [u64; 8];
@@ -96,4 +102,64 @@ impl Consumer<'_> {
         }
         count
     }
+}
+
+/// A number goes there and back `turns` times: time, and the sum of what came back.
+pub(crate) fn cache_line_ping_pong(turns: u64) -> (Duration, u64) {
+    let (there, back) = (Padded(AtomicU64::new(0)), Padded(AtomicU64::new(0)));
+    let (time, sums) = together(
+        2,
+        |thread| thread,
+        |thread| {
+            let mut sum = 0;
+            for turn in 1..=turns {
+                let (mine, other) = if thread == 0 { (&there, &back) } else { (&back, &there) };
+                if thread == 0 {
+                    mine.0.store(turn, Ordering::Release);
+                }
+                while other.0.load(Ordering::Acquire) != turn {
+                    spin_loop();
+                }
+                if thread == 1 {
+                    mine.0.store(turn, Ordering::Release);
+                } else {
+                    sum += turn - 1;
+                }
+            }
+            sum
+        },
+    );
+    (time, sums.iter().sum())
+}
+
+/// The same by threads that sleep until the other wakes them.
+pub(crate) fn park_ping_pong(turns: u64) -> (Duration, u64) {
+    let (there, back) = (Padded(AtomicU64::new(0)), Padded(AtomicU64::new(0)));
+    let threads: [OnceLock<Thread>; 2] = [OnceLock::new(), OnceLock::new()];
+    let prepare = |thread: usize| {
+        threads[thread].set(thread::current()).expect("once");
+        thread
+    };
+    let (time, sums) = together(2, prepare, |thread| {
+        let mut sum = 0;
+        let other_thread = threads[1 - thread].get().expect("both have prepared");
+        for turn in 1..=turns {
+            let (mine, other) = if thread == 0 { (&there, &back) } else { (&back, &there) };
+            if thread == 0 {
+                mine.0.store(turn, Ordering::Release);
+                other_thread.unpark();
+            }
+            while other.0.load(Ordering::Acquire) != turn {
+                thread::park();
+            }
+            if thread == 1 {
+                mine.0.store(turn, Ordering::Release);
+                other_thread.unpark();
+            } else {
+                sum += turn - 1;
+            }
+        }
+        sum
+    });
+    (time, sums.iter().sum())
 }

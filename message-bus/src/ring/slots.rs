@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
+use super::alarm::Alarm;
 use super::lossy::Lossy;
 use super::wait::Room;
 use crate::sync::{
@@ -49,33 +50,61 @@ const CLOSED: u64 = 1;
 const GUARDED: u64 = 2;
 const FLAGS: u64 = CLOSED | GUARDED;
 
-/// The lowest bit of a slot's word says that it holds no message.
-const EMPTY: u64 = 1;
+/// A slot's word: the number last published there, how many were published with it from there on, and whether the message is gone.
+/// The count spares subscribers a look at each word of a batch. Numbers may wrap in 47 bits: a slot is a lap, not 2⁴⁷, behind.
+mod word {
+    pub(super) const EMPTY: u64 = 1;
+    const COUNT_SHIFT: u32 = 1;
+    const NUMBER_SHIFT: u32 = 17;
+    pub(super) const MOST: u64 = (1 << (NUMBER_SHIFT - COUNT_SHIFT)) - 1;
+
+    #[inline]
+    pub(super) fn of(number: u64, count: u64) -> u64 {
+        number << NUMBER_SHIFT | count.min(MOST) << COUNT_SHIFT
+    }
+
+    /// How many numbers from this one on are published, if it is.
+    #[inline]
+    pub(super) fn published(word: u64, number: u64) -> Option<u64> {
+        (word >> NUMBER_SHIFT == number << NUMBER_SHIFT >> NUMBER_SHIFT).then_some(word >> COUNT_SHIFT & MOST)
+    }
+}
+
+use word::EMPTY;
+
+/// Messages that nobody slept through before publishers stop looking for sleepers: many enough that the price of looking again, some
+/// microseconds for the next who sleeps, does not show.
+const CALM: u64 = if cfg!(message_bus_shuttle) { 2 } else { 1 << 14 };
 
 /// The cursor of a subscriber that reads no more.
 const DETACHED: u64 = u64::MAX;
 
-struct Slot<'a, T> {
-    /// The number last published here, shifted by one, and [`EMPTY`].
-    word: &'a AtomicU64,
-    value: &'a Cell<T>,
+struct Slot<T> {
+    word: AtomicU64,
+    value: Cell<T>,
 }
 
 pub(super) struct Slots<T> {
-    /// Apart from the values: a subscriber that looks how far a batch goes touches an eighth of the lines, and a message of 64 bytes
-    /// keeps to one.
-    words: Box<[AtomicU64]>,
-    values: Box<[Cell<T>]>,
+    slots: Box<[Slot<T>]>,
     mask: u64,
     tail: CachePadded<AtomicU64>,
     /// Numbers below may be claimed: every message a capacity before them was read by all, or published to none.
     limit: CachePadded<AtomicU64>,
-    registry: Mutex<Registry<T>>,
-    /// The same as the flag in `tail`, on a line that publishers do not write.
-    closed: AtomicBool,
+    registry: CachePadded<Mutex<Registry<T>>>,
     /// Subscribers that sleep until something is published.
     sleepers: CachePadded<AtomicUsize>,
+    /// How often one of them fell asleep.
+    naps: CachePadded<AtomicU64>,
+    /// What everybody reads and hardly anybody writes.
+    flags: CachePadded<Flags>,
     room: Room,
+}
+
+struct Flags {
+    /// The same as the flag in `tail`.
+    closed: AtomicBool,
+    /// Whether publishers look for sleepers.
+    alarm: Alarm,
 }
 
 struct Registry<T> {
@@ -86,6 +115,9 @@ struct Registry<T> {
     reserved: u64,
     /// Everything below was dropped or overwritten.
     trimmed: u64,
+    /// Naps until the number `calm_since`.
+    naps: u64,
+    calm_since: u64,
 }
 
 /// The place of one subscriber in the ring.
@@ -114,20 +146,23 @@ impl<T> Slots<T> {
         debug_assert!(capacity.is_power_of_two());
         let capacity = capacity as u64;
         // The first lap is numbered 0 and was never published: the first message has the number `capacity`.
+        let slot = |number| Slot { word: AtomicU64::new(word::of(number, 1) | EMPTY), value: Cell::new() };
         Self {
-            words: (0..capacity).map(|number| AtomicU64::new(number << 1 | EMPTY)).collect(),
-            values: (0..capacity).map(|_| Cell::new()).collect(),
+            slots: (0..capacity).map(slot).collect(),
             mask: capacity - 1,
             tail: CachePadded::new(AtomicU64::new(capacity << SHIFT)),
             limit: CachePadded::new(AtomicU64::new(capacity * 2)),
-            registry: Mutex::new(Registry {
+            registry: CachePadded::new(Mutex::new(Registry {
                 gates: Arc::new(Vec::new()),
                 published: capacity,
                 reserved: 0,
                 trimmed: capacity,
-            }),
-            closed: AtomicBool::new(false),
+                naps: 0,
+                calm_since: capacity,
+            })),
             sleepers: CachePadded::new(AtomicUsize::new(0)),
+            naps: CachePadded::new(AtomicU64::new(0)),
+            flags: CachePadded::new(Flags { closed: AtomicBool::new(false), alarm: Alarm::new() }),
             room: Room::new(),
         }
     }
@@ -146,7 +181,7 @@ impl<T> Slots<T> {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.flags.closed.load(Ordering::Acquire)
     }
 
     pub(super) fn subscribers(&self) -> usize {
@@ -156,7 +191,7 @@ impl<T> Slots<T> {
     /// Refuses what is published from now on and wakes everyone.
     pub(super) fn close(&self) {
         self.tail.fetch_or(CLOSED, Ordering::AcqRel);
-        self.closed.store(true, Ordering::Release);
+        self.flags.closed.store(true, Ordering::Release);
         full_fence();
         self.wake_subscribers();
         self.room.made();
@@ -167,14 +202,27 @@ impl<T> Slots<T> {
         self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn slot(&self, number: u64) -> Slot<'_, T> {
-        let index = (number & self.mask) as usize;
-        Slot { word: &self.words[index], value: &self.values[index] }
+    #[inline]
+    fn slot(&self, number: u64) -> &Slot<T> {
+        &self.slots[(number & self.mask) as usize]
     }
 
-    fn is_published(&self, number: u64) -> bool {
-        // Trimmed or not.
-        self.slot(number).word.load(Ordering::Acquire) & !EMPTY == number << 1
+    /// How many numbers from this one on are published, if it is; its message may have been trimmed.
+    #[inline]
+    fn published(&self, number: u64) -> Option<u64> {
+        word::published(self.slot(number).word.load(Ordering::Acquire), number)
+    }
+
+    /// The first number, from `first` on and below `end`, that is not known to be published.
+    #[inline]
+    fn published_until(&self, first: u64, end: u64) -> u64 {
+        let mut number = first;
+        while number < end
+            && let Some(count) = self.published(number)
+        {
+            number += count;
+        }
+        number
     }
 
     // ---------------------------------------------------------------------------------------------------------- publishing
@@ -221,10 +269,11 @@ impl<T> Slots<T> {
             }
             values.set_len(kept);
         }
-        for number in (first..first + count as u64).rev() {
-            self.slot(number).word.store(number << 1, Ordering::Release);
+        let end = first + count as u64;
+        for number in (first..end).rev() {
+            self.slot(number).word.store(word::of(number, end - number), Ordering::Release);
         }
-        self.published();
+        self.tell();
         values.clear();
     }
 
@@ -248,15 +297,15 @@ impl<T> Slots<T> {
     #[inline]
     fn write_one(&self, number: u64, value: T) -> Option<T> {
         let old = self.write(number, value);
-        self.slot(number).word.store(number << 1, Ordering::Release);
-        self.published();
+        self.slot(number).word.store(word::of(number, 1), Ordering::Release);
+        self.tell();
         old
     }
 
+    /// Wakes who sleeps.
     #[inline]
-    fn published(&self) {
-        full_fence();
-        if self.sleepers.load(Ordering::Relaxed) != 0 {
+    fn tell(&self) {
+        if self.flags.alarm.is_needed() && self.sleepers.load(Ordering::Relaxed) != 0 {
             self.wake_subscribers();
         }
     }
@@ -298,6 +347,11 @@ impl<T> Slots<T> {
     fn claim_slowly(&self, count: u64) -> Result<u64, Refusal> {
         loop {
             let mut registry = self.registry();
+            if self.calm_down(&mut registry) {
+                drop(registry);
+                self.wake_subscribers();
+                continue;
+            }
             match self.make_room(&mut registry, count) {
                 Some(Ok(tail)) => {
                     let claimed = tail + (count << SHIFT);
@@ -313,6 +367,21 @@ impl<T> Slots<T> {
                 }
             }
         }
+    }
+
+    /// Has publishers look for sleepers no more, if none has slept for long. True if one does at this very moment: it may have
+    /// missed something, and has to be woken.
+    fn calm_down(&self, registry: &mut Registry<T>) -> bool {
+        let (naps, tail) = (self.naps.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed) >> SHIFT);
+        if naps != registry.naps || !self.flags.alarm.is_set() {
+            (registry.naps, registry.calm_since) = (naps, tail);
+            return false;
+        }
+        if tail - registry.calm_since < CALM {
+            return false;
+        }
+        registry.calm_since = tail;
+        self.flags.alarm.clear(|| self.sleepers.load(Ordering::Relaxed) == 0)
     }
 
     /// The tail at which `count` numbers can be claimed beside what is reserved. `None` if only a publisher that has yet to
@@ -362,9 +431,7 @@ impl<T> Slots<T> {
         // A publisher may be late with a number that no subscriber waits for: its slot is not free yet.
         if *published + self.capacity() < end {
             let tail = self.tail.load(Ordering::Acquire) >> SHIFT;
-            while *published < tail && self.is_published(*published) {
-                *published += 1;
-            }
+            *published = self.published_until(*published, tail);
         }
         (limit.min(*published + self.capacity()), full)
     }
@@ -483,12 +550,12 @@ impl<T> Slots<T> {
         // What a claim that is under way overwrites is not ours to drop.
         let mut number = registry.trimmed.max(tail.saturating_sub(self.capacity()));
         let mut taken = Vec::new();
-        while number < end && self.is_published(number) {
+        while number < end && self.published(number).is_some() {
             let slot = self.slot(number);
             if slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
                 // SAFETY: all cursors are beyond `number`, claims are guarded, and the claims before that did not reach its slot.
                 taken.push(unsafe { slot.value.read() });
-                slot.word.store(number << 1 | EMPTY, Ordering::Release);
+                slot.word.fetch_or(EMPTY, Ordering::Release);
             }
             number += 1;
         }
@@ -519,11 +586,10 @@ impl<T> Slots<T> {
         if cursor == DETACHED {
             return;
         }
-        let mut published = cursor;
         let tail = self.tail.load(Ordering::Acquire) >> SHIFT;
-        while published < end.min(tail) && self.is_published(published) {
-            published += 1;
-        }
+        // Since the caller looked, the subscriber may have read on.
+        let end = end.max(cursor);
+        let published = self.published_until(cursor, end.min(tail)).min(end);
         let alive = lossy.absorb(cursor - self.capacity()..published - self.capacity(), |position| {
             // SAFETY: the policy asks for positions of the range alone; they are published, and this cursor keeps them in place.
             unsafe { self.slot(position + self.capacity()).value.get() }
@@ -595,9 +661,7 @@ impl<T> Cursor<T> {
         let end = self.next.saturating_add(most);
         // Looking far ahead would take lines from publishers that are about to write them.
         if self.seen == self.next {
-            while self.seen < end && self.slots.is_published(self.seen) {
-                self.seen += 1;
-            }
+            self.seen = self.slots.published_until(self.seen, end);
         }
         self.seen.min(end) - self.next
     }
@@ -700,7 +764,12 @@ fn poll_ready<T, R>(
         if gate.sleeping.swap(true, Ordering::AcqRel) {
             slots.sleepers.fetch_sub(1, Ordering::AcqRel);
         }
+        slots.naps.fetch_add(1, Ordering::Relaxed);
         full_fence();
+        if !slots.flags.alarm.is_set() {
+            let _transition = slots.registry();
+            slots.flags.alarm.set();
+        }
         ready = attempt();
     }
     match ready {

@@ -1,0 +1,312 @@
+//! Queues and the ring beside their floors: the hand-over between two threads, fan-out, what one more subscriber costs a publisher,
+//! and what sleeping costs.
+
+mod floors;
+
+use std::hint::spin_loop;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use floors::{Message, TwoCounterRing, checksum, checksum_of, message};
+use harness::{Bench, BenchError, Suite, together};
+use message_bus::ring::{Multicast, Subscriber};
+
+const CAPACITY: usize = 1024;
+/// Ten milliseconds or more a round: far above what starting and stopping the threads disturbs.
+const MESSAGES: u64 = 1 << 20;
+
+fn main() -> ExitCode {
+    Suite::new()
+        .bench("message-bus/ring/spsc-1", |bench: &mut Bench| hand_over(bench, 1))
+        .bench("message-bus/ring/spsc-32", |bench: &mut Bench| hand_over(bench, 32))
+        .bench("message-bus/ring/fan-out-10", fan_out)
+        .bench("message-bus/ring/one-more-subscriber", one_more_subscriber)
+        .bench("message-bus/ring/ping-pong", ping_pong)
+        .bench("message-bus/ring/wake-up", wake_up)
+        .run()
+}
+
+/// Both sides of both rings try and spin: what is compared is the hand-over, not the waiting.
+fn hand_over(bench: &mut Bench, batch: usize) -> Result<(), BenchError> {
+    let floor = format!("message-bus/floor/two-counter-ring-{batch}");
+    let sums = Mutex::new(0u64);
+    let rounds = bench.against(&floor, || note(&sums, ours(batch)), || note(&sums, two_counters(batch)))?;
+    let sum = *sums.lock().expect("no panic");
+    // What was warmed up is in the sum too: every round has come to the same.
+    assert_eq!(sum % checksum_of(MESSAGES), 0, "a consumer has not read what was sent");
+    bench.proof(rounds * 2, sum / checksum_of(MESSAGES));
+    Ok(())
+}
+
+fn note(sums: &Mutex<u64>, (time, sum): (Duration, u64)) -> (Duration, u64) {
+    *sums.lock().expect("no panic") += sum;
+    (time, MESSAGES)
+}
+
+enum Side<P, C> {
+    Producer(P),
+    Consumer(C),
+}
+
+fn take<T>(cell: &Mutex<Option<T>>) -> T {
+    cell.lock().expect("no panic").take().expect("each side is taken once")
+}
+
+/// One producer and one consumer at once: the time of both, and the consumer's sum.
+fn pair<P: Send, C: Send>(
+    producer: P,
+    consumer: C,
+    produce: impl Fn(P) + Sync,
+    consume: impl Fn(C) -> u64 + Sync,
+) -> (Duration, u64) {
+    let (producer, consumer) = (Mutex::new(Some(producer)), Mutex::new(Some(consumer)));
+    let prepare = |thread| if thread == 0 { Side::Producer(take(&producer)) } else { Side::Consumer(take(&consumer)) };
+    let (time, sums) = together(2, prepare, |side| match side {
+        Side::Producer(producer) => {
+            produce(producer);
+            0
+        }
+        Side::Consumer(consumer) => consume(consumer),
+    });
+    (time, sums.iter().sum())
+}
+
+fn ours(batch: usize) -> (Duration, u64) {
+    let ring = Multicast::new(CAPACITY).expect("valid");
+    let subscriber = ring.subscribe();
+    pair(ring, subscriber, |ring| produce(&ring, batch), |subscriber| consume(subscriber, batch))
+}
+
+fn produce(ring: &Multicast<Message>, batch: usize) {
+    if batch == 1 {
+        for number in 0..MESSAGES {
+            while ring.try_publish(message(number)).is_err() {
+                spin_loop();
+            }
+        }
+        return;
+    }
+    let mut messages = Vec::with_capacity(batch);
+    for first in (0..MESSAGES).step_by(batch) {
+        messages.extend((first..first + batch as u64).map(message));
+        while ring.try_publish_all(&mut messages).is_err() {
+            spin_loop();
+        }
+    }
+}
+
+fn consume(mut subscriber: Subscriber<Message>, batch: usize) -> u64 {
+    let (mut sum, mut read) = (0, 0);
+    while read < MESSAGES {
+        if batch == 1 {
+            let Ok(item) = subscriber.try_next() else {
+                spin_loop();
+                continue;
+            };
+            sum += checksum(&item);
+            read += 1;
+        } else {
+            let Ok(messages) = subscriber.try_next_batch(batch) else {
+                spin_loop();
+                continue;
+            };
+            sum += messages.iter().map(checksum).sum::<u64>();
+            read += messages.len() as u64;
+        }
+    }
+    sum
+}
+
+fn two_counters(batch: usize) -> (Duration, u64) {
+    let mut ring = TwoCounterRing::new(CAPACITY);
+    let (producer, consumer) = ring.split();
+    pair(
+        producer,
+        consumer,
+        |mut producer| {
+            let mut messages = Vec::with_capacity(batch);
+            for first in (0..MESSAGES).step_by(batch) {
+                messages.clear();
+                messages.extend((first..first + batch as u64).map(message));
+                while !producer.try_push(&messages) {
+                    spin_loop();
+                }
+            }
+        },
+        |mut consumer| {
+            let (mut sum, mut read) = (0, 0);
+            while read < MESSAGES {
+                let count = consumer.read(batch as u64, |message| sum += checksum(message));
+                if count == 0 {
+                    spin_loop();
+                }
+                read += count;
+            }
+            sum
+        },
+    )
+}
+
+/// Ten subscribers, read in turn by one thread, each in batches as they come; the floor's one message is one delivery.
+fn fan_out(bench: &mut Bench) -> Result<(), BenchError> {
+    const SUBSCRIBERS: u64 = 10;
+    const SENT: u64 = MESSAGES / 4;
+    let sums = Mutex::new((0u64, 0u64));
+    let rounds = bench.against(
+        "message-bus/floor/two-counter-ring-for-fan-out",
+        || {
+            let ring = Multicast::new(CAPACITY).expect("valid");
+            let subscribers: Vec<_> = (0..SUBSCRIBERS).map(|_| ring.subscribe()).collect();
+            let consume = |mut subscribers: Vec<Subscriber<Message>>| {
+                let (mut sum, mut read) = (0, 0);
+                while read < SENT * SUBSCRIBERS {
+                    for subscriber in &mut subscribers {
+                        let Ok(messages) = subscriber.try_next_batch(32) else { continue };
+                        read += messages.len() as u64;
+                        sum += messages.iter().map(checksum).sum::<u64>();
+                    }
+                }
+                sum
+            };
+            let produce = |ring: Multicast<Message>| {
+                for number in 0..SENT {
+                    while ring.try_publish(message(number)).is_err() {
+                        spin_loop();
+                    }
+                }
+            };
+            let (time, sum) = pair(ring, subscribers, produce, consume);
+            sums.lock().expect("no panic").0 += sum;
+            (time, SENT * SUBSCRIBERS)
+        },
+        || {
+            let (time, sum) = two_counters(1);
+            sums.lock().expect("no panic").1 += sum;
+            (time, MESSAGES)
+        },
+    )?;
+    let (ours, theirs) = *sums.lock().expect("no panic");
+    assert_eq!(theirs % checksum_of(MESSAGES), 0, "the floor has not read what was sent");
+    assert_eq!(ours % (SUBSCRIBERS * checksum_of(SENT)), 0, "a subscriber has not read what was sent");
+    bench.proof(rounds, ours / (SUBSCRIBERS * checksum_of(SENT)));
+    Ok(())
+}
+
+/// What a publish costs for each subscriber beyond the first: that of a hundred and one, less that of one, over a hundred. Subscribers
+/// read between the timed bursts. A difference that drowns in the clock counts as a hundredth of a nanosecond.
+fn one_more_subscriber(bench: &mut Bench) -> Result<(), BenchError> {
+    const MORE: usize = 100;
+    const BURSTS: usize = 40;
+    let mut read = 0;
+    let mut burst = |subscribers: usize| {
+        let ring = Multicast::new(CAPACITY).expect("valid");
+        let mut readers: Vec<_> = (0..subscribers).map(|_| ring.subscribe()).collect();
+        let mut time = Duration::ZERO;
+        for first in (0..BURSTS as u64).map(|burst| burst * CAPACITY as u64) {
+            let start = Instant::now();
+            for number in first..first + CAPACITY as u64 {
+                ring.try_publish(message(number)).expect("room");
+            }
+            time += start.elapsed();
+            for reader in &mut readers {
+                while let Ok(batch) = reader.try_next_batch(CAPACITY) {
+                    read += batch.iter().len() as u64;
+                    batch.iter().for_each(drop);
+                }
+            }
+        }
+        time.as_secs_f64() * 1e9 / (BURSTS * CAPACITY) as f64
+    };
+    let mut slopes = Vec::new();
+    let start = Instant::now();
+    while slopes.len() < 10 || start.elapsed() < bench.effort().warm_up + bench.effort().measure {
+        slopes.push(((burst(1 + MORE) - burst(1)) / MORE as f64).max(0.01));
+    }
+    bench.rounds_measured(&slopes)?;
+    bench.proof(slopes.len() * (2 + MORE) * BURSTS * CAPACITY, read);
+    Ok(())
+}
+
+/// One message there and one back, both sides spinning, against a cache line that goes there and back.
+fn ping_pong(bench: &mut Bench) -> Result<(), BenchError> {
+    const TURNS: u64 = 100_000;
+    let sums = Mutex::new(0u64);
+    let note = |(time, sum)| {
+        *sums.lock().expect("no panic") += sum;
+        (time, TURNS)
+    };
+    let ours = || {
+        let (there, back) = (Multicast::new(16).expect("valid"), Multicast::new(16).expect("valid"));
+        let (mut at_other, mut at_one) = (there.subscribe(), back.subscribe());
+        let next = |subscriber: &mut Subscriber<u64>| loop {
+            if let Ok(number) = subscriber.try_next() {
+                return *number;
+            }
+            spin_loop();
+        };
+        let one = move || {
+            (0..TURNS)
+                .map(|number| {
+                    there.try_publish(number).expect("room");
+                    next(&mut at_one)
+                })
+                .sum()
+        };
+        let other = move || {
+            for _ in 0..TURNS {
+                back.try_publish(next(&mut at_other)).expect("room");
+            }
+            0
+        };
+        both(one, other)
+    };
+    let rounds =
+        bench.against("message-bus/floor/cache-line", || note(ours()), || note(floors::cache_line_ping_pong(TURNS)))?;
+    bench.proof(2 * rounds * (TURNS * (TURNS - 1) / 2), *sums.lock().expect("no panic"));
+    Ok(())
+}
+
+/// The same, both sides sleeping, against threads that park and unpark each other.
+fn wake_up(bench: &mut Bench) -> Result<(), BenchError> {
+    const TURNS: u64 = 200;
+    let sums = Mutex::new(0u64);
+    let note = |(time, sum)| {
+        *sums.lock().expect("no panic") += sum;
+        (time, TURNS)
+    };
+    let ours = || {
+        let (there, back) = (Multicast::new(16).expect("valid"), Multicast::new(16).expect("valid"));
+        let (mut at_other, mut at_one) = (there.subscribe(), back.subscribe());
+        let one = move || {
+            (0..TURNS)
+                .map(|number| {
+                    there.try_publish(number).expect("room");
+                    *at_one.next_blocking().expect("open")
+                })
+                .sum()
+        };
+        let other = move || {
+            for _ in 0..TURNS {
+                let number = *at_other.next_blocking().expect("open");
+                back.try_publish(number).expect("room");
+            }
+            0
+        };
+        both(one, other)
+    };
+    let rounds = bench.against("message-bus/floor/park", || note(ours()), || note(floors::park_ping_pong(TURNS)))?;
+    bench.proof(2 * rounds * (TURNS * (TURNS - 1) / 2), *sums.lock().expect("no panic"));
+    Ok(())
+}
+
+/// Two pieces of work at once: the time of both and the sum of what they return.
+fn both(one: impl FnOnce() -> u64 + Send, other: impl FnOnce() -> u64 + Send) -> (Duration, u64) {
+    let (one, other) = (Mutex::new(Some(one)), Mutex::new(Some(other)));
+    let prepare = |thread| if thread == 0 { Side::Producer(take(&one)) } else { Side::Consumer(take(&other)) };
+    let (time, sums) = together(2, prepare, |side| match side {
+        Side::Producer(one) => one(),
+        Side::Consumer(other) => other(),
+    });
+    (time, sums.iter().sum())
+}
