@@ -1,4 +1,5 @@
-//! wip
+#![doc = include_str!("../README.md")]
+
 mod bus;
 mod by_type;
 mod command;

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use crate::topic::Topic;
 pub struct QueueStats {
     /// Handled.
     pub delivered: u64,
-    /// Lost: by the overflow policy, or failed for good in a subscription without dead letters.
+    /// Lost: by the overflow policy, or failed for good in a subscription without dead letters or after the bus was dropped.
     pub dropped: u64,
     /// Given to the dead letters.
     pub dead_lettered: u64,
@@ -81,7 +81,8 @@ pub(crate) struct Shared<M, H> {
     pub(crate) handler: Arc<H>,
     pub(crate) name: Arc<str>,
     pub(crate) retry: Option<Arc<dyn RetryPolicy>>,
-    pub(crate) dead_letters: Option<Arc<DeadLetters>>,
+    /// Of the bus, which holds them, and through them this.
+    pub(crate) dead_letters: Option<Weak<DeadLetters>>,
     pub(crate) timeout: Option<Duration>,
     /// Messages that may wait for a retry, or behind one, in each worker.
     pub(crate) waiting: usize,
@@ -398,7 +399,8 @@ impl<M: Message, H: Handler<M>> Shared<M, H> {
     /// The message will not be handled: it becomes a dead letter, or is dropped.
     fn bury(self: &Arc<Self>, held: Held<M>, reason: Reason, cause: Option<Cause>, attempts: u32) {
         let carrier = held.release();
-        let Some(dead_letters) = &self.dead_letters else {
+        // Nobody can look at the dead letters of a bus that is gone.
+        let Some(dead_letters) = self.dead_letters.as_ref().and_then(Weak::upgrade) else {
             add(&self.counts.dropped, 1);
             return;
         };

@@ -329,7 +329,7 @@ impl<M: Event> QueueBuilder<M> {
             handler: Arc::new(handler),
             name: Arc::clone(&name),
             retry: self.retry,
-            dead_letters: self.dead_letter.then_some(dead_letters),
+            dead_letters: self.dead_letter.then(|| Arc::downgrade(&dead_letters)),
             timeout: self.timeout,
             waiting: self.waiting,
             ordered: self.ordered,

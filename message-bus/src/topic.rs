@@ -130,8 +130,8 @@ impl<M> Topic<M> {
 
     /// Lets go of messages that all queues have read.
     pub(crate) fn trim(&self) {
-        for carrier in self.ring.get().map(Multicast::trimmed).unwrap_or_default() {
-            self.recycle(Some(carrier));
+        if let Some(ring) = self.ring.get() {
+            ring.trim_into(|carrier| self.recycle(Some(carrier)));
         }
     }
 

@@ -273,7 +273,7 @@ async fn a_publish_that_is_dropped_drops_its_handlers_and_leaves_the_bus_whole()
         let guard = Guard(Arc::clone(&counter));
         async move {
             if order.0 == 1 {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             drop(guard);
         }

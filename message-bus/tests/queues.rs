@@ -253,7 +253,7 @@ async fn a_publish_dropped_in_an_inline_handler_gives_the_queue_its_room_back() 
     let _inline = bus
         .subscribe(|order: Delivery<Order>| async move {
             if order.0 == 0 {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         })
         .expect("open");

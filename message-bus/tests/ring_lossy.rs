@@ -169,9 +169,10 @@ fn a_message_whose_key_or_clone_panics_is_lost_and_counted() {
 fn under_load_every_loss_is_counted() {
     const EACH: u64 = if cfg!(miri) { 200 } else { 50_000 };
     const PUBLISHERS: u64 = 2;
-    let ring: Multicast<Arc<(u64, u64)>> = Multicast::new(16).expect("valid");
-    let losses: [fn() -> Loss<Arc<(u64, u64)>>; 3] =
-        [|| Loss::DropOldest, || Loss::DropNewest, || Loss::conflate_by(|m: &Arc<(u64, u64)>| m.1 % 5)];
+    type Shared = Arc<(u64, u64)>;
+    let ring: Multicast<Shared> = Multicast::new(16).expect("valid");
+    let losses: [fn() -> Loss<Shared>; 3] =
+        [|| Loss::DropOldest, || Loss::DropNewest, || Loss::conflate_by(|m: &Shared| m.1 % 5)];
     thread::scope(|scope| {
         for loss in losses {
             let mut subscriber = ring.subscribe_lossy(8, loss()).expect("valid");

@@ -229,12 +229,23 @@ impl<T> Multicast<T> {
     /// Drops messages that every subscriber has read. Otherwise a message lives in the ring until it is overwritten, a capacity later.
     /// Returns how many.
     pub fn trim(&self) -> usize {
-        self.slots.trim().len()
+        let mut count = 0;
+        self.trim_into(|message| {
+            drop(message);
+            count += 1;
+        });
+        count
     }
 
     /// [`trim`](Self::trim), which hands the messages out.
-    pub(crate) fn trimmed(&self) -> Vec<T> {
-        self.slots.trim()
+    pub(crate) fn trim_into(&self, mut each: impl FnMut(T)) {
+        loop {
+            let taken = self.slots.trim();
+            if taken.is_empty() {
+                return;
+            }
+            taken.into_iter().for_each(&mut each);
+        }
     }
 
     /// Room that permits hold now.

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
+use smallvec::SmallVec;
 
 use super::alarm::Alarm;
 use super::lossy::Lossy;
@@ -106,6 +107,9 @@ struct Flags {
     /// Whether publishers look for sleepers.
     alarm: Alarm,
 }
+
+/// Messages taken out of the ring at once, without an allocation.
+pub(super) type Trimmed<T> = SmallVec<[T; 32]>;
 
 struct Registry<T> {
     gates: Arc<Vec<Arc<Gate<T>>>>,
@@ -538,10 +542,10 @@ impl<T> Slots<T> {
         if cursor == DETACHED { 0 } else { tail - cursor }
     }
 
-    /// Takes out the messages that every subscriber has read instead of waiting until they are overwritten.
-    pub(super) fn trim(&self) -> Vec<T> {
+    /// Takes out messages that every subscriber has read instead of waiting until they are overwritten: up to as many as fit.
+    pub(super) fn trim(&self) -> Trimmed<T> {
         if !needs_drop::<T>() {
-            return Vec::new();
+            return Trimmed::new();
         }
         let mut registry = self.registry();
         let tail = self.tail.fetch_or(GUARDED, Ordering::AcqRel) >> SHIFT;
@@ -549,8 +553,8 @@ impl<T> Slots<T> {
         let end = cursors.min().unwrap_or(tail).min(tail);
         // What a claim that is under way overwrites is not ours to drop.
         let mut number = registry.trimmed.max(tail.saturating_sub(self.capacity()));
-        let mut taken = Vec::new();
-        while number < end && self.published(number).is_some() {
+        let mut taken = Trimmed::new();
+        while number < end && taken.len() < taken.capacity() && self.published(number).is_some() {
             let slot = self.slot(number);
             if slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
                 // SAFETY: all cursors are beyond `number`, claims are guarded, and the claims before that did not reach its slot.
