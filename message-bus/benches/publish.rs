@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use harness::metric::Metric;
+use harness::record::{Figure, Source};
 use harness::{Bench, BenchError, Suite};
 use message_bus::{Bus, Delivery, HandlerError, Publisher, Subscription, command, event};
 use tokio::runtime::Runtime;
@@ -133,6 +135,7 @@ fn in_turn(bench: &mut Bench, messages: u64) -> Result<(), BenchError> {
     let (runtime, bus, sum) = (runtime(), Bus::new(), Sum::default());
     let _subscription = asynchronous(&bus, &sum);
     let times = ROUND / messages;
+    let mut total = Duration::ZERO;
     let rounds = bench.rounds(|| {
         let elapsed = runtime.block_on(async {
             let start = Instant::now();
@@ -143,9 +146,13 @@ fn in_turn(bench: &mut Bench, messages: u64) -> Result<(), BenchError> {
             }
             start.elapsed()
         });
+        total += elapsed;
         (elapsed, times)
     })?;
-    bench.proof(rounds * times * messages, sum.get());
+    let published = rounds * times * messages;
+    let throughput = Figure::exact(Metric::Throughput, published as f64 / total.as_secs_f64());
+    bench.figure(Source::Round, throughput, rounds);
+    bench.proof(published, sum.get());
     Ok(())
 }
 
