@@ -266,12 +266,12 @@ impl Bus {
     /// not tried again: it becomes a dead letter. Inline handlers and commands under way are their callers' business.
     ///
     /// # Cancellation
-    /// Dropped, the bus is shut down and its queues go on being worked off, without a deadline.
+    /// Dropped, the bus is shut down and its queues go on being worked off, without a deadline; another call waits for them.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let deadline = Instant::now() + deadline;
         let shutdown = &self.inner.shutdown;
         shutdown.closed.store(true, Ordering::Release);
-        let queues = std::mem::take(&mut *shutdown.queues.lock().unwrap_or_else(PoisonError::into_inner));
+        let queues = shutdown.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before: Vec<QueueStats> = queues.iter().map(|queue| queue.counts.stats()).collect();
         let topics = self.inner.topics.values();
         topics.iter().for_each(|topic| topic.refuse());

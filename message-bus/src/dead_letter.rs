@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -170,8 +171,8 @@ impl DeadLetters {
         let letter = DeadLetter { id, metadata, message_type, handler, reason, cause, attempts, time, message };
         let evicted = letters.insert(letter, self.capacity);
         drop(letters);
-        // The user's message goes outside of the lock.
-        drop(evicted);
+        // The user's message goes outside of the lock, and a panic of its destructor is not the worker's.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(evicted))));
     }
 
     /// How many letters there are.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use once_cell::race::OnceBox;
@@ -32,12 +33,19 @@ impl<M> Carrier<M> {
         }
     }
 
-    /// Drops the message, unless somebody else holds the carrier. True if the carrier is empty.
+    /// Drops the message, unless somebody else holds the carrier. True if the carrier is empty. A destructor that panics is not the
+    /// business of whoever happens to be the last to hold the message.
     pub(crate) fn unload(this: &mut Arc<Self>) -> bool {
         let Some(carrier) = Arc::get_mut(this) else { return false };
-        carrier.message = None;
         carrier.metadata = OnceBox::new();
+        let message = carrier.message.take();
+        drop(catch_unwind(AssertUnwindSafe(|| drop(message))));
         true
+    }
+
+    /// Drops a hold on a message. If it was the last and the message's destructor panics, that is not the holder's business.
+    pub(crate) fn let_go(this: Arc<Self>) {
+        drop(catch_unwind(AssertUnwindSafe(|| drop(this))));
     }
 
     /// The message, unless somebody else holds the carrier.

@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
@@ -121,14 +122,27 @@ impl<M> RingInbox<M> {
         Self { reader, topic, counts, overflowed: 0 }
     }
 
+    /// The next message, if it is there.
+    fn try_next(&mut self) -> Option<Arc<Carrier<M>>> {
+        loop {
+            match &mut self.reader {
+                RingReader::Lossless(subscriber) => return subscriber.try_next().ok().map(|item| Arc::clone(&item)),
+                RingReader::Lossy(subscriber) => match subscriber.try_receive()? {
+                    Received::Message(carrier) => return Some(carrier),
+                    Received::Gap(_) => self.account_for_losses(),
+                },
+            }
+        }
+    }
+
     /// The next message, or `None` at the end. Nothing is taken before it is returned.
     async fn next(&mut self) -> Option<Arc<Carrier<M>>> {
         loop {
+            if let Some(carrier) = self.try_next() {
+                return Some(carrier);
+            }
             match &mut self.reader {
                 RingReader::Lossless(subscriber) => {
-                    if let Ok(item) = subscriber.try_next() {
-                        return Some(Arc::clone(&item));
-                    }
                     // Idle: what all have read is let go.
                     self.topic.trim();
                     return subscriber.next().await.map(|item| Arc::clone(&item));
@@ -175,6 +189,12 @@ impl<M> Share<M> {
         Self { inbox, counts }
     }
 
+    /// The next message, if it is there and no other worker is waiting for it.
+    fn try_next(&self) -> Option<Held<M>> {
+        let carrier = self.inbox.try_lock().ok()?.try_next()?;
+        Some(Held::new(carrier, &self.counts))
+    }
+
     async fn next(&self) -> Option<Held<M>> {
         let carrier = self.inbox.lock().await.next().await?;
         Some(Held::new(carrier, &self.counts))
@@ -191,6 +211,13 @@ impl<M> Drop for Share<M> {
 }
 
 impl<M> Inbox<M> {
+    fn try_next(&mut self) -> Option<Held<M>> {
+        match self {
+            Self::Ring(share) => share.try_next(),
+            Self::Lane(receiver) => receiver.try_recv().ok(),
+        }
+    }
+
     async fn next(&mut self) -> Option<Held<M>> {
         match self {
             Self::Ring(share) => share.next().await,
@@ -222,7 +249,8 @@ impl<M> Held<M> {
 
 impl<M> Drop for Held<M> {
     fn drop(&mut self) {
-        if self.carrier.is_some() {
+        if let Some(carrier) = self.carrier.take() {
+            Carrier::let_go(carrier);
             add(&self.counts.abandoned, 1);
         }
     }
@@ -271,6 +299,16 @@ impl<M: Message, H: Handler<M>> Worker<M, H> {
         loop {
             // A full waiting room stops the intake where order matters; elsewhere the failed message becomes a dead letter.
             let intake = !ended && (!shared.ordered || self.retries.len() + self.behind < shared.waiting);
+            // The usual way: nothing waits for a retry, the next message is there, and nobody is to be listened to.
+            if intake
+                && self.retries.is_empty()
+                && !shared.stop.is_cancelled()
+                && let Some(held) = inbox.try_next()
+            {
+                self.first(held).await;
+                tokio::task::coop::consume_budget().await;
+                continue;
+            }
             let next = tokio::select! {
                 biased;
                 () = shared.stop.cancelled() => return,
@@ -331,7 +369,7 @@ impl<M: Message, H: Handler<M>> Worker<M, H> {
     async fn attempt(&mut self, held: Held<M>, attempt: u32, key: Option<u64>) -> bool {
         let shared = Arc::clone(&self.shared);
         let Err(cause) = shared.call(Arc::clone(held.carrier()), attempt).await else {
-            drop(held.release());
+            Carrier::let_go(held.release());
             add(&shared.counts.delivered, 1);
             return false;
         };
@@ -377,23 +415,24 @@ impl<M: Message, H: Handler<M>> Shared<M, H> {
     /// One call of the handler, in this task.
     async fn call(&self, carrier: Arc<Carrier<M>>, attempt: u32) -> Result<(), Cause> {
         let mut current = Current::new(Running::Carried(Arc::clone(&carrier) as Arc<_>), self.topic.id);
-        let started = {
-            let _in_here = current.enter();
-            catch_unwind(AssertUnwindSafe(|| self.handler.handle(Delivery::new(carrier, attempt))))
+        let call = async move {
+            let mut handling = pin!({
+                let _in_here = current.enter();
+                self.handler.handle(Delivery::new(carrier, attempt))
+            });
+            let handled = poll_fn(|context| {
+                let _in_here = current.enter();
+                handling.as_mut().poll(context)
+            });
+            handled.await.map_err(Cause::Error)
         };
-        let mut handling = pin!(started.map_err(|payload| Cause::panicked(&*payload))?);
-        let call = poll_fn(|context| {
-            let _in_here = current.enter();
-            match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(context))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(Cause::Error)),
-                Err(payload) => Poll::Ready(Err(Cause::panicked(&*payload))),
+        contained(async {
+            match self.timeout {
+                None => call.await,
+                Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or(Err(Cause::TimedOut)),
             }
-        });
-        match self.timeout {
-            None => call.await,
-            Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or(Err(Cause::TimedOut)),
-        }
+        })
+        .await
     }
 
     /// The message will not be handled: it becomes a dead letter, or is dropped.
@@ -401,6 +440,7 @@ impl<M: Message, H: Handler<M>> Shared<M, H> {
         let carrier = held.release();
         // Nobody can look at the dead letters of a bus that is gone.
         let Some(dead_letters) = self.dead_letters.as_ref().and_then(Weak::upgrade) else {
+            Carrier::let_go(carrier);
             add(&self.counts.dropped, 1);
             return;
         };
@@ -415,6 +455,16 @@ impl<M: Message, H: Handler<M>> Shared<M, H> {
             message: Arc::new(Letter { shared: Arc::clone(self), carrier }),
         });
     }
+}
+
+/// A panic, also one in what a future drops, is a cause of failure and not the worker's end.
+async fn contained(future: impl Future<Output = Result<(), Cause>>) -> Result<(), Cause> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)))
+            .unwrap_or_else(|payload| Poll::Ready(Err(Cause::panicked(&*payload))))
+    })
+    .await
 }
 
 struct Letter<M, H> {
@@ -436,12 +486,18 @@ impl<M: Message, H: Handler<M>> Replay for Letter<M, H> {
 pub(crate) async fn dispatch<M: Message>(inbox: Share<M>, lanes: Vec<mpsc::Sender<Held<M>>>, stop: CancellationToken) {
     let mut next_lane = 0;
     loop {
-        let held = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            held = inbox.next() => held,
+        let held = match inbox.try_next() {
+            Some(held) if !stop.is_cancelled() => held,
+            Some(_) => return,
+            None => tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                held = inbox.next() => match held {
+                    Some(held) => held,
+                    None => return,
+                },
+            },
         };
-        let Some(held) = held else { return };
         let lane = hashed_key(held.carrier().message()).map_or_else(
             || {
                 next_lane = (next_lane + 1) % lanes.len();
@@ -449,12 +505,20 @@ pub(crate) async fn dispatch<M: Message>(inbox: Share<M>, lanes: Vec<mpsc::Sende
             },
             |hash| (hash % lanes.len() as u64) as usize,
         );
+        let held = match lanes[lane].try_send(held) {
+            Ok(()) => {
+                tokio::task::coop::consume_budget().await;
+                continue;
+            }
+            Err(TrySendError::Full(held)) => held,
+            // A lane that is gone was stopped, and so is this.
+            Err(TrySendError::Closed(_)) => return,
+        };
         let place = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             place = lanes[lane].reserve() => place,
         };
-        // A lane that is gone was stopped, and so is this.
         let Ok(place) = place else { return };
         place.send(held);
     }

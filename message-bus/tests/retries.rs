@@ -189,6 +189,51 @@ async fn without_dead_letters_what_failed_is_counted_as_dropped() {
     balanced(subscription.unsubscribe().await.expect("a queue"), 5);
 }
 
+/// A handler, its future, the message and the retry policy may all panic: the worker goes on.
+#[tokio::test]
+async fn no_panic_ends_a_worker() {
+    struct Bomb(u64);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert_ne!(self.0, 4, "in the message's destructor");
+        }
+    }
+    message_bus::event!(Bomb);
+    struct Broken;
+    impl RetryPolicy for Broken {
+        fn delay(&self, _: u32, _: &Cause) -> Option<Duration> {
+            panic!("in the policy")
+        }
+    }
+    struct OnDrop;
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "in the future's destructor");
+        }
+    }
+    let bus = Bus::builder().dead_letters(1).build().expect("valid");
+    let handler = |bomb: Delivery<Bomb>| {
+        assert_ne!(bomb.0, 0, "before the future");
+        async move {
+            assert_ne!(bomb.0, 1, "in the future");
+            if bomb.0 == 2 {
+                let _guard = OnDrop;
+                std::future::pending::<()>().await;
+            }
+            if bomb.0 == 3 { Err(OutOf("luck")) } else { Ok(()) }
+        }
+    };
+    let queue = bus.subscription().queue(16).retry(Broken).timeout(Duration::from_millis(5));
+    let subscription = queue.run(handler).expect("valid");
+    for number in 0..8 {
+        bus.publish(Bomb(number)).await.expect("room");
+    }
+    until(|| subscription.stats().expect("a queue").delivered == 4).await;
+    let stats = subscription.unsubscribe().await.expect("a queue");
+    assert_eq!((stats.delivered, stats.dead_lettered), (4, 4));
+    balanced(stats, 8);
+}
+
 #[tokio::test]
 async fn dead_letters_are_bounded_paged_replayed_and_purged() {
     let bus = Bus::builder().dead_letters(10).build().expect("valid");
@@ -374,6 +419,10 @@ async fn a_shutdown_keeps_its_deadline_and_its_report_adds_up() {
         assert_eq!((report.drained, report.abandoned), (drained, abandoned));
         balanced(subscription.stats().expect("a queue"), 50);
         let again = bus.shutdown(limit).await;
-        assert_eq!(again.queues.len(), 0, "the second finds nothing to do");
+        assert_eq!(
+            (again.drained, again.abandoned, again.queues),
+            (0, 0, report.queues),
+            "the second finds nothing to do"
+        );
     }
 }

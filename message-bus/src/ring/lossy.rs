@@ -7,6 +7,8 @@ use std::hash::Hash;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tokio::task::coop::cooperative;
+
 use super::slots::LossyCursor;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -318,7 +320,7 @@ impl<T> LossySubscriber<T> {
 
     /// What comes next, or `None` once the subscription has ended and everything was received.
     pub async fn receive(&mut self) -> Option<Received<T>> {
-        poll_fn(|context| {
+        cooperative(poll_fn(|context| {
             self.cursor.poll_ready(context, || {
                 // The end is looked at first: what was published before it is then there.
                 let at_end = self.cursor.is_at_end();
@@ -327,7 +329,7 @@ impl<T> LossySubscriber<T> {
                     None => at_end.then_some(None),
                 }
             })
-        })
+        }))
         .await
     }
 

@@ -6,6 +6,8 @@ use std::future::poll_fn;
 use std::ops::Deref;
 use std::task::{Context, Poll};
 
+use tokio::task::coop::cooperative;
+
 use super::slots::Cursor;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -14,6 +16,7 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 ///
 /// # Cancellation
 /// Every future here may be dropped at any time: a message counts as read when the [`Item`] or [`Batch`] that lends it is dropped.
+/// On tokio they take part in cooperative scheduling: a subscriber that always finds something lets other tasks run.
 ///
 /// # Performance
 /// A read costs no allocation and no lock: an acquiring load, a store of the cursor and a full fence, the latter two once a batch.
@@ -72,7 +75,7 @@ impl<T> Subscriber<T> {
 
     /// The next message, or `None` once the ring is closed and everything was read.
     pub async fn next(&mut self) -> Option<Item<'_, T>> {
-        if !poll_fn(|context| self.poll_ready(context)).await {
+        if !cooperative(poll_fn(|context| self.poll_ready(context))).await {
             return None;
         }
         Some(Item { subscriber: self })
@@ -80,7 +83,7 @@ impl<T> Subscriber<T> {
 
     /// The next messages, 1 to `most` of them, or `None` once the ring is closed and everything was read.
     pub async fn next_batch(&mut self, most: usize) -> Option<Batch<'_, T>> {
-        if !poll_fn(|context| self.poll_ready(context)).await {
+        if !cooperative(poll_fn(|context| self.poll_ready(context))).await {
             return None;
         }
         self.try_next_batch(most).ok()
