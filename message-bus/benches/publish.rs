@@ -101,15 +101,7 @@ fn numbers(
 fn single_event(bench: &mut Bench) -> Result<(), BenchError> {
     let (runtime, bus, sum) = (runtime(), Bus::new(), Sum::default());
     let _subscription = asynchronous(&bus, &sum);
-    numbers(bench, 1, &sum, ROUND, || {
-        runtime.block_on(async {
-            let start = Instant::now();
-            for _ in 0..ROUND {
-                bus.publish(Number(black_box(1))).await.expect("succeeds");
-            }
-            start.elapsed()
-        })
-    })
+    numbers(bench, 1, &sum, ROUND, || publish_by_bus(&runtime, &bus, ROUND))
 }
 
 fn single_command(bench: &mut Bench) -> Result<(), BenchError> {
@@ -173,15 +165,7 @@ fn handlers(bench: &mut Bench, handlers: u64) -> Result<(), BenchError> {
             bus.subscribe(handler).expect("open")
         })
         .collect();
-    numbers(bench, handlers, &sum, PUBLISHES, || {
-        runtime.block_on(async {
-            let start = Instant::now();
-            for _ in 0..PUBLISHES {
-                bus.publish(Number(black_box(1))).await.expect("succeeds");
-            }
-            start.elapsed()
-        })
-    })
+    numbers(bench, handlers, &sum, PUBLISHES, || publish_by_bus(&runtime, &bus, PUBLISHES))
 }
 
 /// Ten handlers look at where the payload lies and how long it is: what they would read of it is not the bus's work. The payloads exist
@@ -251,6 +235,17 @@ fn concurrent(bench: &mut Bench, messages: u64) -> Result<(), BenchError> {
     Ok(())
 }
 
+/// Every publish looks the type up.
+fn publish_by_bus(runtime: &Runtime, bus: &Bus, publishes: u64) -> Duration {
+    runtime.block_on(async {
+        let start = Instant::now();
+        for _ in 0..publishes {
+            bus.publish(Number(black_box(1))).await.expect("succeeds");
+        }
+        start.elapsed()
+    })
+}
+
 fn publish_all(runtime: &Runtime, publisher: &Publisher<Number>) -> Duration {
     runtime.block_on(async {
         let start = Instant::now();
@@ -282,15 +277,7 @@ fn one_sync(bench: &mut Bench) -> Result<(), BenchError> {
 fn one_sync_by_bus(bench: &mut Bench) -> Result<(), BenchError> {
     let (runtime, bus, sum) = (runtime(), Bus::new(), Sum::default());
     let _subscription = synchronous(&bus, &sum);
-    numbers(bench, 1, &sum, ROUND, || {
-        runtime.block_on(async {
-            let start = Instant::now();
-            for _ in 0..ROUND {
-                bus.publish(Number(black_box(1))).await.expect("succeeds");
-            }
-            start.elapsed()
-        })
-    })
+    numbers(bench, 1, &sum, ROUND, || publish_by_bus(&runtime, &bus, ROUND))
 }
 
 fn one_async(bench: &mut Bench) -> Result<(), BenchError> {

@@ -230,72 +230,53 @@ fn one_more_subscriber(bench: &mut Bench) -> Result<(), BenchError> {
 
 /// One message there and one back, both sides spinning, against a cache line that goes there and back.
 fn ping_pong(bench: &mut Bench) -> Result<(), BenchError> {
-    const TURNS: u64 = 100_000;
+    let spinning = |subscriber: &mut Subscriber<u64>| loop {
+        if let Ok(number) = subscriber.try_next() {
+            return *number;
+        }
+        spin_loop();
+    };
+    there_and_back(bench, 100_000, spinning, "message-bus/floor/cache-line", floors::cache_line_ping_pong)
+}
+
+/// The same by the calls that sleep when nothing comes, after a moment's spin, against threads that park and unpark each other.
+fn blocking_turn(bench: &mut Bench) -> Result<(), BenchError> {
+    let blocking = |subscriber: &mut Subscriber<u64>| *subscriber.next_blocking().expect("open");
+    there_and_back(bench, 200, blocking, "message-bus/floor/park", floors::park_ping_pong)
+}
+
+fn there_and_back(
+    bench: &mut Bench,
+    turns: u64,
+    next: impl Fn(&mut Subscriber<u64>) -> u64 + Copy + Send,
+    floor: &str,
+    floor_of: fn(u64) -> (Duration, u64),
+) -> Result<(), BenchError> {
     let sum = Cell::new(0);
     let note = |(time, back): (Duration, u64)| {
         sum.set(sum.get() + back);
-        (time, TURNS)
+        (time, turns)
     };
     let ours = || {
         let (there, back) = (Multicast::new(16).expect("valid"), Multicast::new(16).expect("valid"));
         let (mut at_other, mut at_one) = (there.subscribe(), back.subscribe());
-        let next = |subscriber: &mut Subscriber<u64>| loop {
-            if let Ok(number) = subscriber.try_next() {
-                return *number;
-            }
-            spin_loop();
-        };
         let one = move || {
-            (0..TURNS)
-                .map(|number| {
-                    there.try_publish(number).expect("room");
-                    next(&mut at_one)
-                })
-                .sum()
+            let turn = |number| {
+                there.try_publish(number).expect("room");
+                next(&mut at_one)
+            };
+            (0..turns).map(turn).sum()
         };
         let other = move || {
-            for _ in 0..TURNS {
+            for _ in 0..turns {
                 back.try_publish(next(&mut at_other)).expect("room");
             }
             0
         };
         both(one, other)
     };
-    bench.against("message-bus/floor/cache-line", || note(ours()), || note(floors::cache_line_ping_pong(TURNS)))?;
-    prove(bench, sum.get(), TURNS * (TURNS - 1) / 2);
-    Ok(())
-}
-
-/// The same by the calls that sleep when nothing comes, after a moment's spin, against threads that park and unpark each other.
-fn blocking_turn(bench: &mut Bench) -> Result<(), BenchError> {
-    const TURNS: u64 = 200;
-    let sum = Cell::new(0);
-    let note = |(time, back): (Duration, u64)| {
-        sum.set(sum.get() + back);
-        (time, TURNS)
-    };
-    let ours = || {
-        let (there, back) = (Multicast::new(16).expect("valid"), Multicast::new(16).expect("valid"));
-        let (mut at_other, mut at_one) = (there.subscribe(), back.subscribe());
-        let one = move || {
-            (0..TURNS)
-                .map(|number| {
-                    there.try_publish(number).expect("room");
-                    *at_one.next_blocking().expect("open")
-                })
-                .sum()
-        };
-        let other = move || {
-            for _ in 0..TURNS {
-                let number = *at_other.next_blocking().expect("open");
-                back.try_publish(number).expect("room");
-            }
-            0
-        };
-        both(one, other)
-    };
-    bench.against("message-bus/floor/park", || note(ours()), || note(floors::park_ping_pong(TURNS)))?;
-    prove(bench, sum.get(), TURNS * (TURNS - 1) / 2);
+    bench.against(floor, || note(ours()), || note(floor_of(turns)))?;
+    prove(bench, sum.get(), turns * (turns - 1) / 2);
     Ok(())
 }
 

@@ -367,7 +367,7 @@ impl<M: Message, H: Handler<M>> Worker<M, H> {
 
     /// Calls the handler. True if the message waits for a retry.
     async fn attempt(&mut self, held: Held<M>, attempt: u32, key: Option<u64>) -> bool {
-        let shared = Arc::clone(&self.shared);
+        let shared = &self.shared;
         let Err(cause) = shared.call(Arc::clone(held.carrier()), attempt).await else {
             Carrier::let_go(held.release());
             add(&shared.counts.delivered, 1);

@@ -20,8 +20,8 @@ use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering};
 /// A publish that waits has claimed nothing: dropped, it has published nothing.
 ///
 /// # Performance
-/// A publish is one compare-exchange, the move of the message, a store and a full fence; a batch pays the first and the last once.
-/// Nothing is allocated. The cost does not depend on the number of subscribers, but once a capacity, when their cursors are read.
+/// A publish is one compare-exchange, the move of the message, a store and, unless nobody has slept for long, a full fence; a batch pays
+/// the first and the last once. Nothing is allocated. The cost does not depend on the number of subscribers, but once a capacity, when their cursors are read.
 pub struct Multicast<T> {
     slots: Arc<Slots<T>>,
     publishers: Arc<AtomicUsize>,

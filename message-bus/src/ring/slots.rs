@@ -7,13 +7,19 @@
 //!
 //! Between claim and publication nothing can panic, wait or run foreign code, so no number stays unpublished.
 
-use std::mem::{MaybeUninit, needs_drop};
-use std::task::{Context, Poll};
+mod cell;
+mod cursor;
+mod word;
+
+use std::mem::needs_drop;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use smallvec::SmallVec;
 
+use self::cell::Cell;
+pub(super) use self::cursor::{Cursor, LossyCursor};
+use self::word::EMPTY;
 use super::alarm::Alarm;
 use super::lossy::Lossy;
 use super::wait::Room;
@@ -50,28 +56,6 @@ const CLOSED: u64 = 1;
 /// Claims go through the registry's lock: room is reserved, or a subscriber is being added.
 const GUARDED: u64 = 2;
 const FLAGS: u64 = CLOSED | GUARDED;
-
-/// A slot's word: the number last published there, how many were published with it from there on, and whether the message is gone.
-/// The count spares subscribers a look at each word of a batch. Numbers may wrap in 47 bits: a slot is a lap, not 2⁴⁷, behind.
-mod word {
-    pub(super) const EMPTY: u64 = 1;
-    const COUNT_SHIFT: u32 = 1;
-    const NUMBER_SHIFT: u32 = 17;
-    pub(super) const MOST: u64 = (1 << (NUMBER_SHIFT - COUNT_SHIFT)) - 1;
-
-    #[inline]
-    pub(super) fn of(number: u64, count: u64) -> u64 {
-        number << NUMBER_SHIFT | count.min(MOST) << COUNT_SHIFT
-    }
-
-    /// How many numbers from this one on are published, if it is.
-    #[inline]
-    pub(super) fn published(word: u64, number: u64) -> Option<u64> {
-        (word >> NUMBER_SHIFT == number << NUMBER_SHIFT >> NUMBER_SHIFT).then_some(word >> COUNT_SHIFT & MOST)
-    }
-}
-
-use word::EMPTY;
 
 /// Messages that nobody slept through before publishers stop looking for sleepers: many enough that the price of looking again, some
 /// microseconds for the next who sleeps, does not show.
@@ -629,227 +613,5 @@ impl<T> Drop for Slots<T> {
 impl<T> std::fmt::Debug for Slots<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slots").field("capacity", &self.capacity()).field("claimed", &self.claimed()).finish()
-    }
-}
-
-// ------------------------------------------------------------------------------------------------------------------- reading
-
-/// Who reads in place: one owner of a [`Gate`]. What it lends borrows it, and it moves on only when nothing is lent.
-pub(super) struct Cursor<T> {
-    slots: Arc<Slots<T>>,
-    gate: Arc<Gate<T>>,
-    /// The same as the gate's cursor.
-    next: u64,
-    /// Everything below is known to be published.
-    seen: u64,
-}
-
-impl<T> Cursor<T> {
-    pub(super) fn new(slots: Arc<Slots<T>>, gate: Arc<Gate<T>>) -> Self {
-        let next = gate.cursor.load(Ordering::Acquire);
-        Self { slots, gate, next, seen: next }
-    }
-
-    pub(super) fn slots(&self) -> &Arc<Slots<T>> {
-        &self.slots
-    }
-
-    /// Where the next message lies, counted from 0.
-    pub(super) fn position(&self) -> u64 {
-        self.next - self.slots.capacity()
-    }
-
-    /// How many of the next `most` messages can be read.
-    #[inline]
-    pub(super) fn available(&mut self, most: u64) -> u64 {
-        let end = self.next.saturating_add(most);
-        // Looking far ahead would take lines from publishers that are about to write them.
-        if self.seen == self.next {
-            self.seen = self.slots.published_until(self.seen, end);
-        }
-        self.seen.min(end) - self.next
-    }
-
-    /// The message `offset` places ahead.
-    ///
-    /// # Panics
-    /// If [`available`](Self::available) has not said that there is one.
-    #[inline]
-    pub(super) fn peek(&self, offset: u64) -> &T {
-        assert!(offset < self.seen - self.next, "only what is available can be read");
-        // SAFETY: the number is published and not below the gate's cursor, which stays where it is while `self` is borrowed.
-        unsafe { self.slots.slot(self.next + offset).value.get() }
-    }
-
-    /// Lets go of the next `count` messages, and of publishers that wait for their room.
-    #[inline]
-    pub(super) fn advance(&mut self, count: u64) {
-        assert!(count <= self.seen - self.next, "only what was available can be left behind");
-        if count == 0 {
-            return;
-        }
-        #[cfg(message_bus_loom)]
-        for number in self.next..self.next + count {
-            self.slots.slot(number).value.touch();
-        }
-        self.next += count;
-        self.gate.cursor.store(self.next, Ordering::Release);
-        self.slots.room.made();
-    }
-
-    /// True if nothing will come any more: what was published before the end was read.
-    pub(super) fn is_at_end(&self) -> bool {
-        self.slots.is_closed() && self.slots.tail.load(Ordering::Acquire) >> SHIFT == self.next
-    }
-
-    /// Ready when something is available, with true, or the end is reached.
-    pub(super) fn poll_available(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        poll_ready(&Arc::clone(&self.slots), &Arc::clone(&self.gate), context, || {
-            if self.available(1) > 0 { Some(true) } else { self.is_at_end().then_some(false) }
-        })
-    }
-
-    /// Ends the subscription; returns how many messages were not read.
-    pub(super) fn detach(&self) -> u64 {
-        self.slots.unsubscribe(&self.gate)
-    }
-}
-
-/// Who reads with losses: what lies in the ring belongs to the policy, by turns of publisher and subscriber.
-pub(super) struct LossyCursor<T> {
-    slots: Arc<Slots<T>>,
-    gate: Arc<Gate<T>>,
-}
-
-impl<T> LossyCursor<T> {
-    pub(super) fn new(slots: Arc<Slots<T>>, gate: Arc<Gate<T>>) -> Self {
-        Self { slots, gate }
-    }
-
-    /// Applies the policy to all that is published, and lets `read` have the state.
-    pub(super) fn with<R>(&self, read: impl FnOnce(&mut Lossy<T>) -> R) -> R {
-        let lossy = self.gate.lossy.as_ref().expect("a lossy subscriber");
-        let mut lossy = lossy.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.slots.absorb_locked(&self.gate, &mut lossy, u64::MAX);
-        let result = read(&mut lossy);
-        drop(lossy);
-        self.slots.room.made();
-        result
-    }
-
-    /// True if nothing will come into the policy's hands any more.
-    pub(super) fn is_at_end(&self) -> bool {
-        let cursor = self.gate.cursor.load(Ordering::Acquire);
-        cursor == DETACHED || self.slots.is_closed() && self.slots.tail.load(Ordering::Acquire) >> SHIFT == cursor
-    }
-
-    pub(super) fn poll_ready<R>(&self, context: &mut Context<'_>, attempt: impl FnMut() -> Option<R>) -> Poll<R> {
-        poll_ready(&self.slots, &self.gate, context, attempt)
-    }
-
-    pub(super) fn detach(&self) -> u64 {
-        self.slots.unsubscribe(&self.gate)
-    }
-}
-
-/// Tries, and sleeps if there is nothing: the subscriber says that it sleeps, then looks once more; a publisher publishes, then
-/// looks whether someone sleeps. With a full fence between each pair one of them sees the other.
-fn poll_ready<T, R>(
-    slots: &Slots<T>,
-    gate: &Gate<T>,
-    context: &mut Context<'_>,
-    mut attempt: impl FnMut() -> Option<R>,
-) -> Poll<R> {
-    let mut ready = attempt();
-    if ready.is_none() {
-        gate.waker.register(context.waker());
-        // Counted first: at no time are there fewer counted than asleep.
-        slots.sleepers.fetch_add(1, Ordering::AcqRel);
-        if gate.sleeping.swap(true, Ordering::AcqRel) {
-            slots.sleepers.fetch_sub(1, Ordering::AcqRel);
-        }
-        slots.naps.fetch_add(1, Ordering::Relaxed);
-        full_fence();
-        if !slots.flags.alarm.is_set() {
-            let _transition = slots.registry();
-            slots.flags.alarm.set();
-        }
-        ready = attempt();
-    }
-    match ready {
-        Some(result) => {
-            if gate.sleeping.load(Ordering::Relaxed) {
-                slots.rouse(gate);
-            }
-            Poll::Ready(result)
-        }
-        None => Poll::Pending,
-    }
-}
-
-// ---------------------------------------------------------------------------------------------------------------------- cells
-
-/// A value's memory. Loom follows who touches it.
-#[cfg(not(message_bus_loom))]
-struct Cell<T>(std::cell::UnsafeCell<MaybeUninit<T>>);
-
-#[cfg(not(message_bus_loom))]
-impl<T> Cell<T> {
-    fn new() -> Self {
-        Self(std::cell::UnsafeCell::new(MaybeUninit::uninit()))
-    }
-
-    /// # Safety
-    /// Nobody else is at the cell.
-    #[inline]
-    unsafe fn write(&self, value: T) {
-        // SAFETY: the caller's promise.
-        unsafe { (*self.0.get()).write(value) };
-    }
-
-    /// # Safety
-    /// There is a value, and nobody else is at the cell, now and until the next write.
-    #[inline]
-    unsafe fn read(&self) -> T {
-        // SAFETY: the caller's promise.
-        unsafe { (*self.0.get()).assume_init_read() }
-    }
-
-    /// # Safety
-    /// There is a value, and nobody writes or takes it while the reference lives.
-    #[inline]
-    unsafe fn get(&self) -> &T {
-        // SAFETY: the caller's promise.
-        unsafe { (*self.0.get()).assume_init_ref() }
-    }
-}
-
-#[cfg(message_bus_loom)]
-struct Cell<T>(loom::cell::UnsafeCell<MaybeUninit<T>>);
-
-#[cfg(message_bus_loom)]
-impl<T> Cell<T> {
-    fn new() -> Self {
-        Self(loom::cell::UnsafeCell::new(MaybeUninit::uninit()))
-    }
-
-    unsafe fn write(&self, value: T) {
-        // SAFETY: the caller's promise.
-        self.0.with_mut(|cell| unsafe { (*cell).write(value) });
-    }
-
-    unsafe fn read(&self) -> T {
-        // SAFETY: the caller's promise.
-        self.0.with_mut(|cell| unsafe { (*cell).assume_init_read() })
-    }
-
-    unsafe fn get(&self) -> &T {
-        // SAFETY: the caller's promise; the end of the loan is checked by `touch`.
-        self.0.with(|cell| unsafe { (*cell).assume_init_ref() })
-    }
-
-    /// A reading access at the end of a loan.
-    fn touch(&self) {
-        self.0.with(|_| ());
     }
 }
