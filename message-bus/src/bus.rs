@@ -3,7 +3,7 @@
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,10 +13,13 @@ use crate::by_type::ByType;
 use crate::command::Commands;
 use crate::dead_letter::DeadLetters;
 use crate::handler::{Handler, Outcome};
-use crate::message::Event;
-use crate::publisher::{FailurePolicy, PublishError, PublishReport, Publisher, publish};
+use crate::message::{Event, Message};
+use crate::publish::publish;
+use crate::publisher::{FailurePolicy, PublishError, PublishReport, Publisher};
 use crate::queue::QueueStats;
+use crate::request::Inboxes;
 use crate::ring::CapacityError;
+use crate::subject::routes::{Lease, Routes};
 use crate::subscription::{QueueControl, SubscribeError, Subscription, SubscriptionBuilder};
 use crate::topic::Topic;
 
@@ -29,13 +32,39 @@ pub struct Bus {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     topics: ByType<dyn AnyTopic>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) inboxes: Arc<Inboxes>,
     commands: Commands,
-    policy: FailurePolicy,
+    pub(crate) policy: FailurePolicy,
     ring_capacity: usize,
     dead_letters: Arc<DeadLetters>,
     shutdown: Arc<Shutdown>,
+}
+
+impl Inner {
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shutdown.check().is_err()
+    }
+
+    fn topics(&self) -> Vec<Arc<dyn AnyTopic>> {
+        let of_patterns = self.routes.topics().into_iter().map(|topic| topic as Arc<dyn AnyTopic>);
+        self.topics.values().into_iter().chain(of_patterns).collect()
+    }
+}
+
+/// A [`Bus`] that is not kept alive: what a handler holds that belongs to the same bus.
+#[derive(Clone, Debug)]
+pub struct WeakBus {
+    inner: Weak<Inner>,
+}
+
+impl WeakBus {
+    /// The bus, unless it is gone.
+    pub fn upgrade(&self) -> Option<Bus> {
+        self.inner.upgrade().map(|inner| Bus { inner })
+    }
 }
 
 /// A topic whose message type is forgotten.
@@ -48,7 +77,7 @@ trait AnyTopic: Any + Send + Sync {
     fn forget_handlers(&self);
 }
 
-impl<M: Event> AnyTopic for Topic<M> {
+impl<M: Message> AnyTopic for Topic<M> {
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
     }
@@ -104,11 +133,12 @@ pub struct BusBuilder {
     policy: FailurePolicy,
     ring_capacity: usize,
     dead_letters: usize,
+    pending_requests: usize,
 }
 
 impl Default for BusBuilder {
     fn default() -> Self {
-        Self { policy: FailurePolicy::AllFailed, ring_capacity: 1024, dead_letters: 10_000 }
+        Self { policy: FailurePolicy::AllFailed, ring_capacity: 1024, dead_letters: 10_000, pending_requests: 10_000 }
     }
 }
 
@@ -124,9 +154,14 @@ impl BusBuilder {
         Self { ring_capacity: messages, ..self }
     }
 
-    /// How many dead letters are kept, at least 1; by default 10,000. Beyond, the oldest goes, and is counted.
+    /// How many dead letters are kept, 1 and up; by default 10,000. Beyond, the oldest goes, and is counted.
     pub fn dead_letters(self, letters: usize) -> Self {
-        Self { dead_letters: letters.max(1), ..self }
+        Self { dead_letters: letters, ..self }
+    }
+
+    /// How many [requests](Bus::request) may wait for answers at once; by default 10,000. Beyond, they are refused.
+    pub fn pending_requests(self, requests: usize) -> Self {
+        Self { pending_requests: requests, ..self }
     }
 
     /// The bus.
@@ -145,6 +180,8 @@ impl BusBuilder {
         });
         let inner = Inner {
             topics: ByType::new(),
+            routes: Routes::new(self.ring_capacity),
+            inboxes: Arc::new(Inboxes::new(self.pending_requests)),
             commands: Commands::new(),
             policy: self.policy,
             ring_capacity: self.ring_capacity,
@@ -190,6 +227,11 @@ impl Bus {
         BusBuilder::default()
     }
 
+    /// The same bus, for its own handlers to hold.
+    pub fn downgrade(&self) -> WeakBus {
+        WeakBus { inner: Arc::downgrade(&self.inner) }
+    }
+
     fn topic<M: Event>(&self) -> Arc<Topic<M>> {
         let topic = self.inner.topics.get_or_insert(TypeId::of::<M>(), || {
             let topic = Topic::<M>::new(self.inner.ring_capacity);
@@ -201,12 +243,27 @@ impl Bus {
         topic.as_any().downcast().expect("the table holds for each type its own topic")
     }
 
+    /// A subscription to a topic.
+    pub(crate) fn subscription_to<M>(&self, topic: Arc<Topic<M>>, lease: Option<Lease>) -> SubscriptionBuilder<M> {
+        SubscriptionBuilder {
+            topic,
+            shutdown: Arc::clone(&self.inner.shutdown),
+            dead_letters: Arc::clone(&self.inner.dead_letters),
+            name: None,
+            lease,
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     pub(crate) fn commands(&self) -> &Commands {
         &self.inner.commands
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {
-        self.inner.shutdown.check().is_err()
+        self.inner.is_shut_down()
     }
 
     /// Subscribes an asynchronous handler that publishers call and wait for.
@@ -230,12 +287,7 @@ impl Bus {
 
     /// A subscription with options: a name, a queue, retries.
     pub fn subscription<M: Event>(&self) -> SubscriptionBuilder<M> {
-        SubscriptionBuilder {
-            topic: self.topic(),
-            shutdown: Arc::clone(&self.inner.shutdown),
-            dead_letters: Arc::clone(&self.inner.dead_letters),
-            name: None,
-        }
+        self.subscription_to(self.topic(), None)
     }
 
     /// Publishes messages of one type, with the look-up done once.
@@ -273,7 +325,7 @@ impl Bus {
         shutdown.closed.store(true, Ordering::Release);
         let queues = shutdown.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before: Vec<QueueStats> = queues.iter().map(|queue| queue.counts.stats()).collect();
-        let topics = self.inner.topics.values();
+        let topics = self.inner.topics();
         topics.iter().for_each(|topic| topic.refuse());
         shutdown.draining.cancel();
         // Publishers that have room set aside are calling inline handlers: their messages are accepted.
@@ -324,7 +376,7 @@ const ABORTING: Duration = Duration::from_millis(5);
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shutdown.closed.store(true, Ordering::Release);
-        for topic in self.topics.values() {
+        for topic in self.topics() {
             topic.refuse();
             topic.close(true);
         }

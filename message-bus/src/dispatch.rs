@@ -43,8 +43,7 @@ fn fail<M>(handler: &Inline<M>, cause: Cause, failures: &mut Vec<Failure>) {
 }
 
 /// The asynchronous handlers of one publish under way, in memory that the next publish uses again.
-pub(crate) struct Run<M> {
-    carrier: Option<Arc<Carrier<M>>>,
+pub(crate) struct Run {
     calls: Vec<Started>,
 }
 
@@ -58,7 +57,7 @@ struct Started {
 /// A run that goes back to where it was taken from, whatever becomes of the publish.
 struct Lent<'a, M> {
     handlers: &'a Handlers<M>,
-    run: Option<Box<Run<M>>>,
+    run: Option<Box<Run>>,
 }
 
 impl<M> Drop for Lent<'_, M> {
@@ -73,34 +72,28 @@ impl<M> Drop for Lent<'_, M> {
             }
             call.running = false;
         }
-        if !run.carrier.as_mut().is_none_or(Carrier::unload) {
-            run.carrier = None;
-        }
         // More publishes at once than are kept room for: the memory is given back.
         drop(self.handlers.runs.push(run));
     }
 }
 
-/// Calls the asynchronous handlers at once and waits for all. Returns the message's carrier if there are queues that it goes on to.
-/// Dropped, it drops the handlers that have not finished.
+/// Calls the asynchronous handlers at once and waits for all. Dropped, it drops the handlers that have not finished.
 pub(crate) async fn call_asynchronous<M: Send + Sync + 'static>(
     handlers: &Handlers<M>,
-    load: impl FnOnce(Option<Arc<Carrier<M>>>) -> Arc<Carrier<M>>,
+    carrier: &Arc<Carrier<M>>,
     draining: u64,
     policy: FailurePolicy,
     failures: &mut Vec<Failure>,
-) -> Option<Arc<Carrier<M>>> {
+) {
     let mut lent = Lent { handlers, run: Some(handlers.runs.pop().unwrap_or_else(|| Run::new(handlers))) };
     let run = lent.run.as_mut().expect("just put there");
-    let carrier = load(run.carrier.take());
-    let mut current = Current::new(Running::Carried(Arc::clone(&carrier) as Arc<_>), draining);
+    let mut current = Current::new(Running::Carried(Arc::clone(carrier) as Arc<_>), draining);
     {
         let _in_here = current.enter();
         for call in &mut run.calls {
             let handler = &handlers.inline[call.handler];
             let Call::Async(invoke) = &handler.call else { continue };
-            let started =
-                catch_unwind(AssertUnwindSafe(|| invoke.start(&mut call.pending, Some(Arc::clone(&carrier)))));
+            let started = catch_unwind(AssertUnwindSafe(|| invoke.start(&mut call.pending, Some(Arc::clone(carrier)))));
             call.running = started.is_ok();
             if let Err(payload) = started {
                 call.pending = None;
@@ -113,22 +106,16 @@ pub(crate) async fn call_asynchronous<M: Send + Sync + 'static>(
         run.poll(handlers, context, policy, failures)
     })
     .await;
-    drop(current);
-    if handlers.queued > 0 {
-        return Some(carrier);
-    }
-    run.carrier = Some(carrier);
-    None
 }
 
-impl<M> Run<M> {
-    fn new(handlers: &Handlers<M>) -> Box<Self> {
+impl Run {
+    fn new<M>(handlers: &Handlers<M>) -> Box<Self> {
         let calls = handlers.inline.iter().enumerate().filter(|(_, handler)| matches!(handler.call, Call::Async(_)));
         let calls = calls.map(|(handler, _)| Started { handler, pending: None, running: false });
-        Box::new(Self { carrier: None, calls: calls.collect() })
+        Box::new(Self { calls: calls.collect() })
     }
 
-    fn poll(
+    fn poll<M>(
         &mut self,
         handlers: &Handlers<M>,
         context: &mut Context<'_>,
@@ -165,7 +152,7 @@ impl<M> Run<M> {
     }
 
     /// Notes who has not finished; their futures are dropped with the run's return.
-    fn cancelled(&self, handlers: &Handlers<M>, failures: &mut Vec<Failure>) {
+    fn cancelled<M>(&self, handlers: &Handlers<M>, failures: &mut Vec<Failure>) {
         for call in self.calls.iter().filter(|call| call.running) {
             fail(&handlers.inline[call.handler], Cause::Cancelled, failures);
         }

@@ -10,6 +10,8 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use crate::trace::TraceContext;
+
 /// The id of a message: a UUID of version 7.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(Uuid);
@@ -50,6 +52,9 @@ impl fmt::Debug for MessageId {
 }
 
 /// Who a message is, when it was published, and what it follows from.
+///
+/// [`Metadata::new`] makes what a message published here gets; its fields may be set before it is
+/// [given to a publish](crate::Publisher::publish_with).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
@@ -61,16 +66,36 @@ pub struct Metadata {
     pub correlation: MessageId,
     /// The id of the message whose handler published this one.
     pub causation: Option<MessageId>,
+    /// The trace that it belongs to: that of the message whose handler published this one.
+    pub trace: Option<TraceContext>,
+}
+
+impl Default for Metadata {
+    /// [`Metadata::new`].
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Metadata {
+    /// Of a new message: it follows from the message whose handler is running here, or begins a conversation.
+    pub fn new() -> Self {
+        inherited().0.map_or_else(Self::root, |metadata| *metadata)
+    }
+
     pub(crate) fn root() -> Self {
         let id = MessageId::new();
-        Self { id, time: SystemTime::now(), correlation: id, causation: None }
+        Self { id, time: SystemTime::now(), correlation: id, causation: None, trace: None }
     }
 
     fn child(&self) -> Self {
-        Self { id: MessageId::new(), time: SystemTime::now(), correlation: self.correlation, causation: Some(self.id) }
+        Self {
+            id: MessageId::new(),
+            time: SystemTime::now(),
+            correlation: self.correlation,
+            causation: Some(self.id),
+            trace: self.trace.clone(),
+        }
     }
 
     /// That of the message whose handler is running here, if one is.

@@ -1,18 +1,13 @@
-//! Publishing.
+//! Who publishes messages of one type, and what comes of it.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use arc_swap::Guard;
-
-use crate::delivery::Carrier;
-use crate::dispatch::{call_asynchronous, call_synchronous};
 use crate::error::Failure;
 use crate::message::Event;
-use crate::metadata::{Current, Metadata, Rooted, Running, inherited};
-use crate::ring::{self, Permit, Refused};
-use crate::topic::{Handlers, Topic};
+use crate::metadata::Metadata;
+use crate::publish::{publish, publish_with, try_publish};
+use crate::topic::Topic;
 
 /// When a publish is an error although it reached its handlers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +42,7 @@ impl PublishReport {
         self.called - self.failures.len()
     }
 
-    fn is_error(&self, policy: FailurePolicy) -> bool {
+    pub(crate) fn is_error(&self, policy: FailurePolicy) -> bool {
         match policy {
             FailurePolicy::AllFailed => self.called > 0 && self.succeeded() == 0 && self.queued == 0,
             FailurePolicy::AnyFailed | FailurePolicy::FailFast => !self.failures.is_empty(),
@@ -103,11 +98,15 @@ impl<M> PublishError<M> {
         }
     }
 
-    fn refused(reason: Refused, message: M) -> Self {
-        match reason {
-            Refused::Closed => Self::Closed(message),
-            Refused::Timeout => Self::Timeout(message),
-            Refused::Full | Refused::TooLarge => Self::Full(message),
+    /// The same with another message.
+    pub(crate) fn map<R>(self, change: impl FnOnce(M) -> R) -> PublishError<R> {
+        match self {
+            Self::HandlersFailed(report) => PublishError::HandlersFailed(report),
+            Self::Full(message) => PublishError::Full(change(message)),
+            Self::Timeout(message) => PublishError::Timeout(change(message)),
+            Self::WouldDeadlock(message) => PublishError::WouldDeadlock(change(message)),
+            Self::Closed(message) => PublishError::Closed(change(message)),
+            Self::NeedsAwait(message) => PublishError::NeedsAwait(change(message)),
         }
     }
 }
@@ -159,27 +158,19 @@ impl<M: Event> Publisher<M> {
     /// # Errors
     /// [`PublishError`]; [`PublishError::NeedsAwait`] while an inline handler is asynchronous.
     pub fn try_publish(&self, message: M) -> Result<PublishReport, PublishError<M>> {
-        let topic = &*self.topic;
-        if topic.closed.load(Ordering::Acquire) {
-            return Err(PublishError::Closed(message));
-        }
-        let handlers = topic.handlers.load();
-        if handlers.asynchronous > 0 {
-            return Err(PublishError::NeedsAwait(message));
-        }
-        if handlers.queued == 0 {
-            return publish_on_the_stack(&handlers, self.policy, message);
-        }
-        let Some(ring) = topic.ring.get() else { return Err(PublishError::Closed(message)) };
-        let (metadata, draining) = inherited();
-        let mut permit = match ring.try_reserve(1) {
-            Ok(permit) => permit,
-            Err(reason) => return Err(PublishError::refused(reason, message)),
-        };
-        let mut report = PublishReport::default();
-        let (message, metadata) = synchronous(&handlers, self.policy, message, metadata, draining, &mut report);
-        let carrier = topic.carry(message, metadata);
-        finish(topic, &mut permit, carrier, handlers.queued, report, self.policy)
+        try_publish(&self.topic, self.policy, message)
+    }
+
+    /// [`publish`](Self::publish) with metadata that the publisher has: from a request that it answers, or from another process.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub fn publish_with(
+        &self,
+        metadata: Metadata,
+        message: M,
+    ) -> impl Future<Output = Result<PublishReport, PublishError<M>>> + Send + '_ {
+        publish_with(&self.topic, self.policy, message, metadata)
     }
 }
 
@@ -193,175 +184,4 @@ impl<M> fmt::Debug for Publisher<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").field("topic", &self.topic).field("policy", &self.policy).finish()
     }
-}
-
-#[inline]
-pub(crate) async fn publish<M: Event>(
-    topic: &Topic<M>,
-    policy: FailurePolicy,
-    message: M,
-) -> Result<PublishReport, PublishError<M>> {
-    if topic.closed.load(Ordering::Acquire) {
-        return Err(PublishError::Closed(message));
-    }
-    let handlers = topic.handlers.load();
-    if handlers.are_all_synchronous() {
-        return publish_on_the_stack(&handlers, policy, message);
-    }
-    let handlers = Guard::into_inner(handlers);
-    publish_carried(topic, &handlers, policy, message).await
-}
-
-#[inline]
-fn publish_on_the_stack<M>(
-    handlers: &Handlers<M>,
-    policy: FailurePolicy,
-    message: M,
-) -> Result<PublishReport, PublishError<M>> {
-    let mut report = PublishReport::default();
-    if let Some(_in_here) = Rooted::enter() {
-        report.called = call_synchronous(&handlers.inline, &message, policy, &mut report.failures);
-    } else {
-        let (metadata, draining) = inherited();
-        synchronous(handlers, policy, message, metadata, draining, &mut report);
-    }
-    judged(report, policy)
-}
-
-/// Calls the synchronous handlers; gives back the message with the metadata that they may have asked for.
-#[inline]
-fn synchronous<M>(
-    handlers: &Handlers<M>,
-    policy: FailurePolicy,
-    message: M,
-    metadata: Option<Box<Metadata>>,
-    draining: u64,
-    report: &mut PublishReport,
-) -> (M, Option<Box<Metadata>>) {
-    if handlers.asynchronous == handlers.inline.len() {
-        return (message, metadata);
-    }
-    let mut current = Current::new(Running::OnTheStack(metadata), draining);
-    {
-        let _in_here = current.enter();
-        report.called = call_synchronous(&handlers.inline, &message, policy, &mut report.failures);
-    }
-    let Running::OnTheStack(metadata) = current.message else { return (message, None) };
-    (message, metadata)
-}
-
-async fn publish_carried<M: Event>(
-    topic: &Topic<M>,
-    handlers: &Handlers<M>,
-    policy: FailurePolicy,
-    message: M,
-) -> Result<PublishReport, PublishError<M>> {
-    let (metadata, draining) = inherited();
-    let ring = topic.ring.get().filter(|_| handlers.queued > 0);
-    if let Some(ring) = ring
-        && handlers.inline.is_empty()
-    {
-        return enqueue(topic, ring, draining, topic.carry(message, metadata), handlers.queued).await;
-    }
-    let mut permit = match ring {
-        None => None,
-        Some(ring) => match reserve(topic, ring, draining).await {
-            Ok(permit) => Some(permit),
-            Err(refused) => return Err(refused(message)),
-        },
-    };
-    let mut report = PublishReport::default();
-    let (message, metadata) = synchronous(handlers, policy, message, metadata, draining, &mut report);
-    let stopped = policy == FailurePolicy::FailFast && !report.failures.is_empty();
-    let carrier = if handlers.asynchronous > 0 && !stopped {
-        report.called += handlers.asynchronous;
-        let load = |used: Option<Arc<Carrier<M>>>| match used {
-            Some(mut carrier) => {
-                Carrier::load(&mut carrier, message, metadata);
-                carrier
-            }
-            None => topic.carry(message, metadata),
-        };
-        call_asynchronous(handlers, load, draining, policy, &mut report.failures).await
-    } else {
-        permit.as_ref().map(|_| topic.carry(message, metadata))
-    };
-    match permit.as_mut().zip(carrier) {
-        Some((permit, carrier)) => finish(topic, permit, carrier, handlers.queued, report, policy),
-        None => judged(report, policy),
-    }
-}
-
-/// Sets room for one message aside. A handler that drains the queue itself does not wait for it.
-async fn reserve<'a, M>(
-    topic: &Topic<M>,
-    ring: &'a ring::Multicast<Arc<Carrier<M>>>,
-    draining: u64,
-) -> Result<Permit<'a, Arc<Carrier<M>>>, fn(M) -> PublishError<M>> {
-    let refused = |reason| -> fn(M) -> PublishError<M> {
-        match reason {
-            Refused::Closed => PublishError::Closed,
-            Refused::Timeout => PublishError::Timeout,
-            Refused::Full | Refused::TooLarge => PublishError::Full,
-        }
-    };
-    match ring.try_reserve(1) {
-        Ok(permit) => Ok(permit),
-        Err(Refused::Full) if draining == topic.id => Err(PublishError::WouldDeadlock),
-        Err(Refused::Full) => ring.reserve(1).await.map_err(refused),
-        Err(reason) => Err(refused(reason)),
-    }
-}
-
-/// Publishes to queues alone.
-async fn enqueue<M>(
-    topic: &Topic<M>,
-    ring: &ring::Multicast<Arc<Carrier<M>>>,
-    draining: u64,
-    carrier: Arc<Carrier<M>>,
-    queued: usize,
-) -> Result<PublishReport, PublishError<M>> {
-    let mut published = ring.try_publish_over(carrier);
-    if let Err(ring::PublishError { reason: Refused::Full, message: carrier }) = published {
-        if draining == topic.id {
-            return Err(PublishError::WouldDeadlock(returned(carrier)));
-        }
-        published = ring.publish_over(carrier).await;
-    }
-    match published {
-        Ok((_, old)) => {
-            topic.recycle(old);
-            Ok(PublishReport { queued, ..PublishReport::default() })
-        }
-        Err(ring::PublishError { reason, message }) => Err(PublishError::refused(reason, returned(message))),
-    }
-}
-
-/// Hands a message to the queues, after the inline handlers.
-fn finish<M>(
-    topic: &Topic<M>,
-    permit: &mut Permit<'_, Arc<Carrier<M>>>,
-    carrier: Arc<Carrier<M>>,
-    queued: usize,
-    mut report: PublishReport,
-    policy: FailurePolicy,
-) -> Result<PublishReport, PublishError<M>> {
-    // A shutdown closes the ring only when no room is set aside in it.
-    if let Ok((_, old)) = permit.publish_over(carrier) {
-        topic.recycle(old);
-        report.queued = queued;
-    }
-    judged(report, policy)
-}
-
-fn returned<M>(carrier: Arc<Carrier<M>>) -> M {
-    Carrier::into_message(carrier).expect("a carrier that was not published is its publisher's alone")
-}
-
-#[inline]
-fn judged<M>(report: PublishReport, policy: FailurePolicy) -> Result<PublishReport, PublishError<M>> {
-    if !report.failures.is_empty() && report.is_error(policy) {
-        return Err(PublishError::HandlersFailed(report));
-    }
-    Ok(report)
 }

@@ -11,10 +11,12 @@ use tokio_util::task::TaskTracker;
 use crate::bus::Shutdown;
 use crate::dead_letter::DeadLetters;
 use crate::handler::{Handler, Invoker, Outcome};
-use crate::message::Event;
+use crate::message::Message;
 use crate::queue::{Counts, Inbox, QueueStats, RingInbox, RingReader, Share, Shared, dispatch, hashed_key, work};
 use crate::retry::RetryPolicy;
 use crate::ring::{CapacityError, Loss, Pressure};
+use crate::subject::SubjectError;
+use crate::subject::routes::Lease;
 use crate::topic::{Call, Topic};
 
 /// What a queue does with a message that it has no room for.
@@ -59,6 +61,9 @@ pub enum SubscribeError {
     /// competing members cannot keep.
     #[error("group `{0}` exists with other options, or asks for order by key")]
     Group(Arc<str>),
+    /// What was subscribed to is no pattern of subjects.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
 }
 
 /// A subscription. Dropping it ends it: no publish that begins afterwards reaches its handler; what is in its queue is abandoned, and
@@ -68,6 +73,8 @@ pub enum SubscribeError {
 pub struct Subscription {
     name: Arc<str>,
     end: Option<End>,
+    /// On the topic of a pattern; those of types stay anyway.
+    lease: Option<Lease>,
 }
 
 enum End {
@@ -101,7 +108,7 @@ impl Subscription {
         remove: impl FnOnce() + Send + Sync + 'static,
         gone: oneshot::Receiver<()>,
     ) -> Self {
-        Self { name, end: Some(End::Inline { remove: Box::new(remove), gone }) }
+        Self { name, end: Some(End::Inline { remove: Box::new(remove), gone }), lease: None }
     }
 
     /// Its name: in reports and dead letters.
@@ -143,6 +150,9 @@ impl Subscription {
     /// Lets the subscription live as long as the bus.
     pub fn detach(mut self) {
         self.end = None;
+        if let Some(lease) = self.lease.take() {
+            lease.keep();
+        }
     }
 }
 
@@ -163,9 +173,10 @@ pub struct SubscriptionBuilder<M> {
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) dead_letters: Arc<DeadLetters>,
     pub(crate) name: Option<Arc<str>>,
+    pub(crate) lease: Option<Lease>,
 }
 
-impl<M: Event> SubscriptionBuilder<M> {
+impl<M: Message> SubscriptionBuilder<M> {
     /// A name for reports and dead letters; by default the handler's type.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
@@ -182,7 +193,8 @@ impl<M: Event> SubscriptionBuilder<M> {
     /// [`SubscribeError::Closed`].
     pub fn run<H: Handler<M>>(self, handler: H) -> Result<Subscription, SubscribeError> {
         let name = Self::named::<H>(self.name);
-        inline(&self.topic, &self.shutdown, name, Call::Async(Box::new(Invoker(Arc::new(handler)))))
+        let call = Call::Async(Box::new(Invoker(Arc::new(handler))));
+        inline(&self.topic, &self.shutdown, name, call, self.lease)
     }
 
     /// Subscribes a synchronous handler that publishers call.
@@ -194,7 +206,8 @@ impl<M: Event> SubscriptionBuilder<M> {
         handler: impl Fn(&M) -> O + Send + Sync + 'static,
     ) -> Result<Subscription, SubscribeError> {
         let name = self.name.unwrap_or_else(|| std::any::type_name_of_val(&handler).into());
-        inline(&self.topic, &self.shutdown, name, Call::Sync(Box::new(move |message| handler(message).into_result())))
+        let call = Call::Sync(Box::new(move |message| handler(message).into_result()));
+        inline(&self.topic, &self.shutdown, name, call, self.lease)
     }
 
     /// A subscription with a queue of its own, which holds up to `capacity` messages: publishers do not wait for its handler.
@@ -214,11 +227,12 @@ impl<M: Event> SubscriptionBuilder<M> {
     }
 }
 
-fn inline<M: Event>(
+fn inline<M: Message>(
     topic: &Arc<Topic<M>>,
     shutdown: &Shutdown,
     name: Arc<str>,
     call: Call<M>,
+    lease: Option<Lease>,
 ) -> Result<Subscription, SubscribeError> {
     shutdown.check()?;
     let (id, gone) = topic.add(Arc::clone(&name), call);
@@ -228,7 +242,9 @@ fn inline<M: Event>(
             topic.remove(id);
         }
     };
-    Ok(Subscription::inline(name, remove, gone))
+    let mut subscription = Subscription::inline(name, remove, gone);
+    subscription.lease = lease;
+    Ok(subscription)
 }
 
 /// A subscription with a queue and its options.
@@ -249,7 +265,7 @@ pub struct QueueBuilder<M> {
 const LANE: usize = 16;
 const MOST_WORKERS: usize = 1024;
 
-impl<M: Event> QueueBuilder<M> {
+impl<M: Message> QueueBuilder<M> {
     /// What happens when the queue is full; by default publishers wait.
     #[must_use]
     pub fn overflow(self, overflow: Overflow) -> Self {
@@ -307,7 +323,7 @@ impl<M: Event> QueueBuilder<M> {
     /// # Errors
     /// [`SubscribeError`].
     pub fn run<H: Handler<M>>(self, handler: H) -> Result<Subscription, SubscribeError> {
-        let SubscriptionBuilder { topic, shutdown, dead_letters, name } = self.subscription;
+        let SubscriptionBuilder { topic, shutdown, dead_letters, name, lease } = self.subscription;
         shutdown.check()?;
         if self.concurrency == 0 || self.concurrency > MOST_WORKERS {
             return Err(SubscribeError::Concurrency(self.concurrency));
@@ -370,7 +386,7 @@ impl<M: Event> QueueBuilder<M> {
         }
         control.tasks.close();
         shutdown.watch(&control);
-        Ok(Subscription { name, end: Some(End::Queue(control)) })
+        Ok(Subscription { name, end: Some(End::Queue(control)), lease })
     }
 }
 
@@ -384,7 +400,7 @@ impl<M> fmt::Debug for QueueBuilder<M> {
     }
 }
 
-fn open<M: Event>(
+fn open<M: Message>(
     topic: &Arc<Topic<M>>,
     capacity: usize,
     overflow: Overflow,

@@ -34,7 +34,9 @@ pub(crate) struct Topic<M> {
     carriers: ArrayQueue<Arc<Carrier<M>>>,
     groups: Mutex<HashMap<Arc<str>, Group<M>>>,
     /// Taken by whoever changes `handlers`.
-    changing: Mutex<u64>,
+    changing: Mutex<()>,
+    /// Called after each change of `handlers`, by topics whose handlers are also seen elsewhere.
+    changed: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 type Queue<M> = tokio::sync::Mutex<RingInbox<M>>;
@@ -54,7 +56,7 @@ pub(crate) struct Handlers<M> {
     /// Subscriptions that read the topic's ring.
     pub(crate) queued: usize,
     /// What earlier publishes have left for later ones.
-    pub(crate) runs: ArrayQueue<Box<Run<M>>>,
+    pub(crate) runs: ArrayQueue<Box<Run>>,
 }
 
 /// Finished runs that are kept for the next publish: as many as publish at once on a machine of moderate size.
@@ -65,7 +67,8 @@ const KEPT_CARRIERS: usize = 64;
 
 /// A handler that a publish calls itself.
 pub(crate) struct Inline<M> {
-    id: u64,
+    /// Grows from one subscription to the next, over all topics.
+    pub(crate) id: u64,
     pub(crate) name: Arc<str>,
     pub(crate) call: Call<M>,
     /// Dropped with the last snapshot that holds the handler: then no publish is calling it.
@@ -80,9 +83,10 @@ pub(crate) enum Call<M> {
 }
 
 impl<M> Handlers<M> {
-    fn new(inline: Vec<Arc<Inline<M>>>, queued: usize) -> Arc<Self> {
+    pub(crate) fn new(inline: Vec<Arc<Inline<M>>>, queued: usize) -> Self {
         let asynchronous = inline.iter().filter(|handler| matches!(handler.call, Call::Async(_))).count();
-        Arc::new(Self { inline, asynchronous, queued, runs: ArrayQueue::new(KEPT_RUNS) })
+        let kept = if asynchronous > 0 { KEPT_RUNS } else { 1 };
+        Self { inline, asynchronous, queued, runs: ArrayQueue::new(kept) }
     }
 
     /// A message on the publisher's stack is enough.
@@ -94,17 +98,22 @@ impl<M> Handlers<M> {
 
 impl<M> Topic<M> {
     pub(crate) fn new(ring_capacity: usize) -> Self {
-        static IDS: AtomicU64 = AtomicU64::new(1);
         Self {
-            id: IDS.fetch_add(1, Ordering::Relaxed),
-            handlers: ArcSwap::new(Handlers::new(Vec::new(), 0)),
+            id: next_id(),
+            handlers: ArcSwap::from_pointee(Handlers::new(Vec::new(), 0)),
             ring: OnceLock::new(),
             closed: AtomicBool::new(false),
             ring_capacity,
             carriers: ArrayQueue::new(KEPT_CARRIERS),
             groups: Mutex::default(),
-            changing: Mutex::new(0),
+            changing: Mutex::default(),
+            changed: None,
         }
+    }
+
+    /// A topic that tells when its handlers have changed.
+    pub(crate) fn watched(ring_capacity: usize, changed: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { changed: Some(Box::new(changed)), ..Self::new(ring_capacity) }
     }
 
     /// A carrier with this message.
@@ -137,21 +146,27 @@ impl<M> Topic<M> {
 
     pub(crate) fn add(&self, name: Arc<str>, call: Call<M>) -> (u64, oneshot::Receiver<()>) {
         let (sender, gone) = oneshot::channel();
-        let mut ids = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        *ids += 1;
-        let before = self.handlers.load_full();
-        let added = Arc::new(Inline { id: *ids, name, call, _gone: sender });
-        let inline = before.inline.iter().cloned().chain([added]).collect();
-        self.handlers.store(Handlers::new(inline, before.queued));
-        (*ids, gone)
+        let id = next_id();
+        let added = Arc::new(Inline { id, name, call, _gone: sender });
+        self.change(|before| Handlers::new(before.inline.iter().cloned().chain([added]).collect(), before.queued));
+        (id, gone)
     }
 
     pub(crate) fn remove(&self, id: u64) {
+        self.change(|before| {
+            let inline = before.inline.iter().filter(|handler| handler.id != id).cloned();
+            Handlers::new(inline.collect(), before.queued)
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&Handlers<M>) -> Handlers<M>) {
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.handlers.load_full();
-        let inline = before.inline.iter().filter(|handler| handler.id != id).cloned().collect();
-        self.handlers.store(Handlers::new(inline, before.queued));
+        self.handlers.store(Arc::new(change(&before)));
         drop(changing);
+        if let Some(changed) = &self.changed {
+            changed();
+        }
         // A handler's own destructor runs outside of the lock.
         drop(before);
     }
@@ -190,29 +205,23 @@ impl<M> Topic<M> {
 
     /// Without inline handlers: a bus that is shut down lets go of what they hold.
     pub(crate) fn clear(&self) {
-        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.handlers.load_full();
-        self.handlers.store(Handlers::new(Vec::new(), before.queued));
-        drop(changing);
-        drop(before);
+        self.change(|before| Handlers::new(Vec::new(), before.queued));
     }
 
     /// One more subscription reads the ring.
     pub(crate) fn add_queue(&self) {
-        self.change_queues(|queued| queued + 1);
+        self.change(|before| Handlers::new(before.inline.clone(), before.queued + 1));
     }
 
     pub(crate) fn remove_queue(&self) {
-        self.change_queues(|queued| queued - 1);
+        self.change(|before| Handlers::new(before.inline.clone(), before.queued - 1));
     }
+}
 
-    fn change_queues(&self, change: impl FnOnce(usize) -> usize) {
-        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.handlers.load_full();
-        self.handlers.store(Handlers::new(before.inline.clone(), change(before.queued)));
-        drop(changing);
-        drop(before);
-    }
+/// Of a topic or a handler: 1 and up, never used twice in the process.
+fn next_id() -> u64 {
+    static IDS: AtomicU64 = AtomicU64::new(1);
+    IDS.fetch_add(1, Ordering::Relaxed)
 }
 
 impl<M> fmt::Debug for Topic<M> {

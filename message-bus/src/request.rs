@@ -1,0 +1,364 @@
+//! Publishing bytes to subjects, and asking there: a request waits for one answer, a scattered one for that of everybody who was reached.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::bus::{Bus, Inner};
+use crate::delivery::{Carrier, Delivery};
+use crate::error::{Failure, HandlerError};
+use crate::handler::Handler;
+use crate::metadata::Metadata;
+use crate::publish::{Origin, publish_carried, publish_on_the_stack};
+use crate::publisher::{FailurePolicy, PublishError, PublishReport};
+use crate::raw::RawMessage;
+use crate::subject::{Subject, SubjectPattern};
+use crate::subscription::{SubscribeError, Subscription, SubscriptionBuilder};
+
+/// What the subject begins with that an answer is waited for at.
+const INBOX: &str = "_INBOX.";
+
+/// Answers to one scattered request that can wait to be taken.
+const MOST_ANSWERS: usize = 1024;
+
+/// Why a request has no answer.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// As many requests wait for answers as the bus's builder allows. Nobody was asked.
+    #[error("too many requests wait for answers")]
+    TooMany(RawMessage),
+    /// Nobody subscribes to the subject.
+    #[error("nobody answers at `{0}`")]
+    NoResponders(Subject),
+    /// The request was not published, or everybody who was asked failed.
+    #[error(transparent)]
+    Publish(#[from] PublishError<RawMessage>),
+    /// Nobody answered in time. The request may have been handled.
+    #[error("nobody answered in time")]
+    Timeout,
+}
+
+impl fmt::Debug for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany(_) => f.write_str("TooMany(..)"),
+            Self::NoResponders(subject) => f.debug_tuple("NoResponders").field(subject).finish(),
+            Self::Publish(error) => f.debug_tuple("Publish").field(error).finish(),
+            Self::Timeout => f.write_str("Timeout"),
+        }
+    }
+}
+
+/// What came of a scattered request.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ScatterReport {
+    /// The answers, in the order in which they came.
+    pub answers: Vec<Delivery<RawMessage>>,
+    /// Subscriptions that were reached.
+    pub asked: usize,
+    /// Those of them that the publish called itself and that failed.
+    pub failures: Vec<Failure>,
+}
+
+impl ScatterReport {
+    /// True if everybody who was reached has answered.
+    pub fn is_complete(&self) -> bool {
+        self.answers.len() >= self.asked
+    }
+}
+
+/// Where requests wait for answers.
+pub(crate) struct Inboxes {
+    capacity: usize,
+    waiting: Mutex<HashMap<Uuid, mpsc::Sender<Delivery<RawMessage>>>>,
+    unclaimed: AtomicU64,
+}
+
+impl Inboxes {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { capacity, waiting: Mutex::default(), unclaimed: AtomicU64::new(0) }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Uuid, mpsc::Sender<Delivery<RawMessage>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place to wait in, unless there are too many.
+    fn open(&self, answers: usize) -> Option<Inbox<'_>> {
+        let mut waiting = self.waiting();
+        if waiting.len() >= self.capacity {
+            return None;
+        }
+        let id = Uuid::now_v7();
+        let (sender, receiver) = mpsc::channel(answers);
+        waiting.insert(id, sender);
+        Some(Inbox { inboxes: self, id, receiver })
+    }
+
+    /// Hands an answer to whoever waits for it. True if it was an answer; one that nobody waits for any more is counted.
+    fn answer(&self, message: RawMessage, metadata: Option<Box<Metadata>>) -> Result<bool, RawMessage> {
+        let Some(id) = message.subject.strip_prefix(INBOX).and_then(|id| id.parse().ok()) else { return Err(message) };
+        let waiting = self.waiting().get(&id).cloned();
+        let delivery = Delivery::new(Carrier::new(message, metadata), 1);
+        let taken = waiting.is_some_and(|sender| sender.try_send(delivery).is_ok());
+        if !taken {
+            self.unclaimed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(taken)
+    }
+}
+
+struct Inbox<'a> {
+    inboxes: &'a Inboxes,
+    id: Uuid,
+    receiver: mpsc::Receiver<Delivery<RawMessage>>,
+}
+
+impl Inbox<'_> {
+    fn subject(&self) -> Subject {
+        Subject::new(&format!("{INBOX}{}", self.id.simple())).expect("hexadecimal digits are sound")
+    }
+}
+
+impl Drop for Inbox<'_> {
+    fn drop(&mut self) {
+        self.inboxes.waiting().remove(&self.id);
+        // Answers that nobody took.
+        self.receiver.close();
+        while self.receiver.try_recv().is_ok() {
+            self.inboxes.unclaimed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A handler whose result is published to where the request says.
+struct Responder<H> {
+    handler: H,
+    bus: Weak<Inner>,
+}
+
+impl<H, Fut, E> Handler<RawMessage> for Responder<H>
+where
+    H: Fn(Delivery<RawMessage>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Bytes, E>> + Send + 'static,
+    E: Into<HandlerError>,
+{
+    fn handle(&self, request: Delivery<RawMessage>) -> impl Future<Output = Result<(), HandlerError>> + Send + 'static {
+        let reply_to = request.reply_to.clone();
+        let handling = (self.handler)(request);
+        let bus = Weak::clone(&self.bus);
+        async move {
+            let payload = handling.await.map_err(Into::into)?;
+            let (Some(subject), Some(inner)) = (reply_to, bus.upgrade()) else { return Ok(()) };
+            let published = publish(&inner, inner.policy, RawMessage::new(subject, payload), Origin::here(None)).await;
+            published.map(drop).map_err(|error| HandlerError::transient(error.to_string()))
+        }
+    }
+}
+
+async fn publish(
+    inner: &Inner,
+    policy: FailurePolicy,
+    message: RawMessage,
+    origin: Origin,
+) -> Result<PublishReport, PublishError<RawMessage>> {
+    if inner.is_shut_down() {
+        return Err(PublishError::Closed(message));
+    }
+    let Origin { metadata, draining } = origin;
+    let message = if message.subject.starts_with(INBOX) {
+        match inner.inboxes.answer(message, metadata.clone()) {
+            Ok(taken) => return Ok(PublishReport { queued: usize::from(taken), ..PublishReport::default() }),
+            Err(message) => message,
+        }
+    } else {
+        message
+    };
+    let found = inner.routes.find(&message.subject);
+    let Some(route) = &*found else { return Ok(PublishReport::default()) };
+    if route.handlers.are_all_synchronous() && metadata.is_none() {
+        return publish_on_the_stack(&route.handlers, policy, &message);
+    }
+    let route = Arc::clone(route);
+    drop(found);
+    let carrier = match route.topics.first() {
+        Some((topic, _)) => topic.carry(message, metadata),
+        None => return Ok(PublishReport::default()),
+    };
+    publish_carried(&route.topics, &route.handlers, policy, carrier, draining).await.map_err(PublishError::returned)
+}
+
+impl Bus {
+    /// Subscribes an asynchronous handler to the subjects that a pattern matches; publishers call it and wait for it.
+    ///
+    /// # Errors
+    /// [`SubscribeError::Closed`], [`SubscribeError::Subject`].
+    pub fn subscribe_subject(
+        &self,
+        pattern: &str,
+        handler: impl Handler<RawMessage>,
+    ) -> Result<Subscription, SubscribeError> {
+        self.subject_subscription(pattern)?.run(handler)
+    }
+
+    /// A subscription to the subjects that a pattern matches, with options: a name, a queue, retries, a group.
+    ///
+    /// Members of a group name the same pattern.
+    ///
+    /// # Errors
+    /// [`SubscribeError::Subject`].
+    pub fn subject_subscription(&self, pattern: &str) -> Result<SubscriptionBuilder<RawMessage>, SubscribeError> {
+        let (topic, lease) = self.inner().routes.lease(&SubjectPattern::new(pattern)?);
+        Ok(self.subscription_to(topic, Some(lease)))
+    }
+
+    /// Publishes a message to every subscription whose pattern matches its subject, in the way of
+    /// [`Publisher::publish`](crate::Publisher::publish): room in all queues is taken first, inline handlers are called in the order of
+    /// subscription, then the queues get it.
+    ///
+    /// # Cancellation
+    /// As that of [`Publisher::publish`](crate::Publisher::publish).
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub async fn publish_subject(&self, message: RawMessage) -> Result<PublishReport, PublishError<RawMessage>> {
+        publish(self.inner(), self.inner().policy, message, Origin::here(None)).await
+    }
+
+    /// [`publish_subject`](Self::publish_subject) with metadata that the publisher has.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub async fn publish_subject_with(
+        &self,
+        metadata: Metadata,
+        message: RawMessage,
+    ) -> Result<PublishReport, PublishError<RawMessage>> {
+        publish(self.inner(), self.inner().policy, message, Origin::here(Some(Box::new(metadata)))).await
+    }
+
+    /// Subscribes a handler that answers: what it returns goes to whoever asked. A message that asks for no answer is handled all the
+    /// same. Its error is that of the publish, as with any handler, and the asker is told at once.
+    ///
+    /// # Errors
+    /// [`SubscribeError::Closed`], [`SubscribeError::Subject`].
+    pub fn respond<Fut, E>(
+        &self,
+        pattern: &str,
+        handler: impl Fn(Delivery<RawMessage>) -> Fut + Send + Sync + 'static,
+    ) -> Result<Subscription, SubscribeError>
+    where
+        Fut: Future<Output = Result<Bytes, E>> + Send + 'static,
+        E: Into<HandlerError>,
+    {
+        self.subject_subscription(pattern)?.run(self.responder(handler))
+    }
+
+    /// The handler of [`respond`](Self::respond), for a subscription with options.
+    pub fn responder<Fut, E>(
+        &self,
+        handler: impl Fn(Delivery<RawMessage>) -> Fut + Send + Sync + 'static,
+    ) -> impl Handler<RawMessage>
+    where
+        Fut: Future<Output = Result<Bytes, E>> + Send + 'static,
+        E: Into<HandlerError>,
+    {
+        Responder { handler, bus: Arc::downgrade(self.inner()) }
+    }
+
+    /// Publishes a message and waits for the first answer to it; `limit` is for both.
+    ///
+    /// # Cancellation
+    /// Dropped, nobody waits any more: an answer that comes later is [counted](Self::unclaimed_answers). The request may have been handled.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn request(&self, message: RawMessage, limit: Duration) -> Result<Delivery<RawMessage>, RequestError> {
+        let subject = message.subject.clone();
+        let Gathered { mut answers, report, asked } = self.gather(message, 1, self.inner().policy, limit).await?;
+        match (answers.pop(), report) {
+            (Some(answer), _) => Ok(answer),
+            (None, _) if asked == 0 => Err(RequestError::NoResponders(subject)),
+            (None, Some(report)) if report.failures.len() == asked => Err(PublishError::HandlersFailed(report).into()),
+            (None, _) => Err(RequestError::Timeout),
+        }
+    }
+
+    /// Publishes a message and gathers the answers of all subscriptions that it reaches, until each has answered or `limit` is over.
+    /// Of a group one member answers. An answer beyond 1,024 that wait is counted and dropped.
+    ///
+    /// # Cancellation
+    /// Dropped, nobody waits any more: answers that come later, or had come, are [counted](Self::unclaimed_answers).
+    ///
+    /// # Errors
+    /// [`RequestError`], but for [`Timeout`](RequestError::Timeout): answers that are missing then show in the report. Handlers that
+    /// fail are no error.
+    pub async fn scatter(&self, message: RawMessage, limit: Duration) -> Result<ScatterReport, RequestError> {
+        let Gathered { answers, report, asked } =
+            self.gather(message, MOST_ANSWERS, FailurePolicy::Collect, limit).await?;
+        Ok(ScatterReport { answers, asked, failures: report.unwrap_or_default().failures })
+    }
+
+    /// Publishes a request and takes answers until there are `enough`, or as many as can come, or time is up.
+    async fn gather(
+        &self,
+        mut message: RawMessage,
+        enough: usize,
+        policy: FailurePolicy,
+        limit: Duration,
+    ) -> Result<Gathered, RequestError> {
+        let inner = self.inner();
+        let asked = inner.routes.find(&message.subject).as_ref().map_or(0, |route| route.reach());
+        if asked == 0 && !inner.is_shut_down() {
+            return Err(RequestError::NoResponders(message.subject));
+        }
+        let Some(mut inbox) = inner.inboxes.open(enough) else { return Err(RequestError::TooMany(message)) };
+        message.reply_to = Some(inbox.subject());
+        let mut gathered = Gathered { answers: Vec::new(), report: None, asked };
+        let mut publishing = pin!(publish(inner, policy, message, Origin::here(None)));
+        let mut late = pin!(tokio::time::sleep(limit));
+        while gathered.is_waiting(enough) {
+            tokio::select! {
+                biased;
+                published = &mut publishing, if gathered.report.is_none() => {
+                    let report = published?;
+                    gathered.asked = report.called + report.queued;
+                    gathered.report = Some(report);
+                }
+                Some(answer) = inbox.receiver.recv() => gathered.answers.push(answer),
+                () = &mut late => break,
+            }
+        }
+        Ok(gathered)
+    }
+
+    /// Answers that came when nobody waited for them, or not any more, and were dropped.
+    pub fn unclaimed_answers(&self) -> u64 {
+        self.inner().inboxes.unclaimed.load(Ordering::Relaxed)
+    }
+}
+
+/// Answers to a request so far.
+struct Gathered {
+    answers: Vec<Delivery<RawMessage>>,
+    /// Of the publish, once it is done.
+    report: Option<PublishReport>,
+    /// Subscriptions that the publish reaches: before it is done, those that there were when it began.
+    asked: usize,
+}
+
+impl Gathered {
+    fn is_waiting(&self, enough: usize) -> bool {
+        self.report.as_ref().is_none_or(|report| self.answers.len() < enough.min(self.asked - report.failures.len()))
+    }
+}
