@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::by_type::ByType;
 use crate::command::Commands;
 use crate::dead_letter::DeadLetters;
+use crate::delayed::Delays;
 use crate::handler::{Handler, Outcome};
 use crate::message::{Event, Message};
 use crate::publish::publish;
 use crate::publisher::{FailurePolicy, PublishError, PublishReport, Publisher};
 use crate::queue::QueueStats;
 use crate::request::Inboxes;
-use crate::ring::CapacityError;
 use crate::subject::routes::{Lease, Routes};
 use crate::subscription::{QueueControl, SubscribeError, Subscription, SubscriptionBuilder};
 use crate::topic::Topic;
@@ -35,7 +35,8 @@ pub struct Bus {
 pub(crate) struct Inner {
     topics: ByType<dyn AnyTopic>,
     pub(crate) routes: Arc<Routes>,
-    pub(crate) inboxes: Arc<Inboxes>,
+    pub(crate) inboxes: Inboxes,
+    pub(crate) delays: Delays,
     commands: Commands,
     pub(crate) policy: FailurePolicy,
     ring_capacity: usize,
@@ -126,6 +127,18 @@ impl Shutdown {
     }
 }
 
+/// An option that a bus cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The capacity of the rings is 0 or above 2³².
+    #[error("a ring holds 1 to 2^32 messages, not {0}")]
+    Ring(usize),
+    /// No dead letter could be kept.
+    #[error("a bus keeps at least one dead letter")]
+    DeadLetters,
+}
+
 /// Options of a [`Bus`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -134,11 +147,18 @@ pub struct BusBuilder {
     ring_capacity: usize,
     dead_letters: usize,
     pending_requests: usize,
+    delayed: usize,
 }
 
 impl Default for BusBuilder {
     fn default() -> Self {
-        Self { policy: FailurePolicy::AllFailed, ring_capacity: 1024, dead_letters: 10_000, pending_requests: 10_000 }
+        Self {
+            policy: FailurePolicy::AllFailed,
+            ring_capacity: 1024,
+            dead_letters: 10_000,
+            pending_requests: 10_000,
+            delayed: 10_000,
+        }
     }
 }
 
@@ -164,13 +184,21 @@ impl BusBuilder {
         Self { pending_requests: requests, ..self }
     }
 
+    /// How many messages may wait for a [delayed publish](Bus::publish_after) at once; by default 10,000. Beyond, they are refused.
+    pub fn delayed(self, messages: usize) -> Self {
+        Self { delayed: messages, ..self }
+    }
+
     /// The bus.
     ///
     /// # Errors
-    /// [`CapacityError::Ring`].
-    pub fn build(self) -> Result<Bus, CapacityError> {
+    /// [`BuildError`].
+    pub fn build(self) -> Result<Bus, BuildError> {
         if self.ring_capacity == 0 || self.ring_capacity as u64 > 1 << 32 {
-            return Err(CapacityError::Ring(self.ring_capacity));
+            return Err(BuildError::Ring(self.ring_capacity));
+        }
+        if self.dead_letters == 0 {
+            return Err(BuildError::DeadLetters);
         }
         let shutdown = Arc::new(Shutdown {
             closed: AtomicBool::new(false),
@@ -178,21 +206,24 @@ impl BusBuilder {
             abort: CancellationToken::new(),
             queues: Mutex::default(),
         });
+        let dead_letters = Arc::new(DeadLetters::new(self.dead_letters));
+        let (ended, abort) = (shutdown.draining.child_token(), shutdown.abort.clone());
         let inner = Inner {
+            delays: Delays::new(self.delayed, &dead_letters, ended, abort),
             topics: ByType::new(),
             routes: Routes::new(self.ring_capacity),
-            inboxes: Arc::new(Inboxes::new(self.pending_requests)),
+            inboxes: Inboxes::new(self.pending_requests),
             commands: Commands::new(),
             policy: self.policy,
             ring_capacity: self.ring_capacity,
-            dead_letters: Arc::new(DeadLetters::new(self.dead_letters)),
+            dead_letters,
             shutdown,
         };
         Ok(Bus { inner: Arc::new(inner) })
     }
 }
 
-/// What a shutdown has done with the messages in queues. Their sum is what was there when it began, and what publishers under way
+/// What a shutdown has done with the messages in queues, and with those that waited for a delayed publish. Their sum is what was there when it began, and what publishers under way
 /// still put in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -232,7 +263,7 @@ impl Bus {
         WeakBus { inner: Arc::downgrade(&self.inner) }
     }
 
-    fn topic<M: Event>(&self) -> Arc<Topic<M>> {
+    pub(crate) fn topic<M: Event>(&self) -> Arc<Topic<M>> {
         let topic = self.inner.topics.get_or_insert(TypeId::of::<M>(), || {
             let topic = Topic::<M>::new(self.inner.ring_capacity);
             if self.inner.shutdown.check().is_err() {
@@ -314,8 +345,8 @@ impl Bus {
         &self.inner.dead_letters
     }
 
-    /// Ends the bus: refuses new messages, works off the queues, and after `deadline` drops what is left. What waits for a retry is
-    /// not tried again: it becomes a dead letter. Inline handlers and commands under way are their callers' business.
+    /// Ends the bus: refuses new messages, works off the queues, and after `deadline` drops what is left. What waits for a retry or
+    /// for a delayed publish becomes a dead letter. Inline handlers and commands under way are their callers' business.
     ///
     /// # Cancellation
     /// Dropped, the bus is shut down and its queues go on being worked off, without a deadline; another call waits for them.
@@ -324,6 +355,7 @@ impl Bus {
         let shutdown = &self.inner.shutdown;
         shutdown.closed.store(true, Ordering::Release);
         let queues = shutdown.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let delayed_before = self.inner.delays.stats();
         let before: Vec<QueueStats> = queues.iter().map(|queue| queue.counts.stats()).collect();
         let topics = self.inner.topics();
         topics.iter().for_each(|topic| topic.refuse());
@@ -338,24 +370,22 @@ impl Bus {
             }
             tokio::time::sleep(CLOSING).await;
         }
-        let worked_off = async {
+        let worked_off = async || {
             for queue in &queues {
                 queue.tasks.wait().await;
             }
+            self.inner.delays.tasks.wait().await;
         };
-        if tokio::time::timeout_at(deadline, worked_off).await.is_err() {
+        if tokio::time::timeout_at(deadline, worked_off()).await.is_err() {
             shutdown.abort.cancel();
-            let dropped = async {
-                for queue in &queues {
-                    queue.tasks.wait().await;
-                }
-            };
             // A handler that does not return from a poll cannot be dropped: its message is in nobody's account but its own.
-            drop(tokio::time::timeout(ABORTING, dropped).await);
+            drop(tokio::time::timeout(ABORTING, worked_off()).await);
         }
         topics.iter().for_each(|topic| topic.forget_handlers());
         self.inner.commands.clear();
+        let delayed = self.inner.delays.stats();
         let mut report = ShutdownReport::default();
+        report.dead_lettered += delayed.dead_lettered - delayed_before.dead_lettered;
         for (queue, before) in queues.iter().zip(before) {
             let after = queue.counts.stats();
             report.drained += after.delivered - before.delivered;
@@ -375,6 +405,7 @@ const ABORTING: Duration = Duration::from_millis(5);
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.delays.ended.cancel();
         self.shutdown.closed.store(true, Ordering::Release);
         for topic in self.topics() {
             topic.refuse();

@@ -91,6 +91,9 @@ pub enum HandleError {
     /// The command has a handler, by this name.
     #[error("the command is handled by `{0}`")]
     AlreadyHandled(Arc<str>),
+    /// The handler would take no command at all.
+    #[error("a handler takes at least one command at once")]
+    AtMost,
     /// The bus is shut down.
     #[error("the bus is shut down")]
     Closed,
@@ -201,11 +204,11 @@ impl<C: Command> CommandBuilder<'_, C> {
         Self { name: Some(name.into()), ..self }
     }
 
-    /// How many commands are handled at once, at least 1; by default any number. What comes beyond is given back as
+    /// How many commands are handled at once, 1 and up; by default any number. What comes beyond is given back as
     /// [`SendError::Rejected`].
     #[must_use]
     pub fn at_most(self, commands: usize) -> Self {
-        Self { at_most: commands.max(1), ..self }
+        Self { at_most: commands, ..self }
     }
 
     /// Makes the handler the one that handles these commands, until the subscription is dropped.
@@ -215,6 +218,9 @@ impl<C: Command> CommandBuilder<'_, C> {
     pub fn run<H: CommandHandler<C>>(self, handler: H) -> Result<Subscription, HandleError> {
         if self.bus.is_shut_down() {
             return Err(HandleError::Closed);
+        }
+        if self.at_most == 0 {
+            return Err(HandleError::AtMost);
         }
         let name = self.name.unwrap_or_else(|| std::any::type_name::<H>().into());
         let (sender, gone) = oneshot::channel();

@@ -22,8 +22,10 @@ pub enum Reason {
     RetriesExhausted,
     /// As many messages were waiting for a retry as the subscription allows.
     TooManyRetries,
-    /// The bus was shut down while the message waited for a retry, or behind one that did.
+    /// The bus was shut down while the message waited for a retry, or behind one that did, or for its delayed publish.
     Shutdown,
+    /// Its delayed publish was refused when the time had come, or all its handlers failed.
+    Unpublished,
 }
 
 /// The place of a dead letter in the order of arrival: 0 and up, never used twice.

@@ -5,22 +5,24 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
 /// A handler's own error. Any [`Error`] becomes one by `?`; it is taken as transient, so that a retry may help.
 ///
 /// It does not implement [`Error`] itself, so that the conversion can exist; [`source`](Self::source) is the error it was made of.
 pub struct HandlerError {
-    source: Box<dyn Error + Send + Sync>,
+    source: BoxError,
     permanent: bool,
 }
 
 impl HandlerError {
     /// An error that may pass: the subscription's retry policy is asked.
-    pub fn transient(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub fn transient(error: impl Into<BoxError>) -> Self {
         Self { source: error.into(), permanent: false }
     }
 
     /// An error that will not pass, whatever the retry policy: the message goes to the dead letters at once.
-    pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub fn permanent(error: impl Into<BoxError>) -> Self {
         Self { source: error.into(), permanent: true }
     }
 
@@ -38,6 +40,38 @@ impl HandlerError {
 impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
         Self::transient(error)
+    }
+}
+
+/// As an error among others, for layers that box them; it comes out of the box as what it was.
+impl From<HandlerError> for BoxError {
+    fn from(error: HandlerError) -> Self {
+        Box::new(Boxed(error))
+    }
+}
+
+/// A [`HandlerError`] where an [`Error`] is asked for.
+#[derive(Debug)]
+struct Boxed(HandlerError);
+
+impl fmt::Display for Boxed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Boxed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.0.source())
+    }
+}
+
+impl HandlerError {
+    pub(crate) fn from_boxed(error: BoxError) -> Self {
+        match error.downcast::<Boxed>() {
+            Ok(boxed) => boxed.0,
+            Err(error) => Self::transient(error),
+        }
     }
 }
 

@@ -2,12 +2,16 @@
 
 mod bus;
 mod by_type;
+#[cfg(feature = "cloudevents")]
+mod cloud_event;
 mod command;
 mod dead_letter;
+mod delayed;
 mod delivery;
 mod dispatch;
 mod error;
 mod handler;
+mod layer;
 mod message;
 mod metadata;
 mod publish;
@@ -22,13 +26,18 @@ mod subscription;
 mod sync;
 mod topic;
 mod trace;
+pub mod transport;
 
-pub use bus::{Bus, BusBuilder, ShutdownReport, WeakBus};
+pub use bus::{BuildError, Bus, BusBuilder, ShutdownReport, WeakBus};
+#[cfg(feature = "cloudevents")]
+pub use cloud_event::{CloudEvent, CloudEventError, Data, ExtensionValue};
 pub use command::{CommandBuilder, CommandHandler, HandleError, SendError};
 pub use dead_letter::{DeadLetter, DeadLetterId, DeadLetters, Reason, ReplayError};
+pub use delayed::{DelayError, Delayed, DelayedStats};
 pub use delivery::Delivery;
 pub use error::{Cause, Failure, HandlerError};
 pub use handler::{Handler, Outcome};
+pub use layer::{HandlerService, layered};
 pub use message::{Command, Event, Key, Message};
 pub use metadata::{MessageId, Metadata};
 pub use publisher::{FailurePolicy, PublishError, PublishReport, Publisher};

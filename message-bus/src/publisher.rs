@@ -32,7 +32,7 @@ pub struct PublishReport {
     pub called: usize,
     /// Those of them that failed, and why.
     pub failures: Vec<Failure>,
-    /// Subscriptions with a queue, which have yet to handle the message.
+    /// Subscriptions with a queue, which have yet to handle the message; a group counts as one.
     pub queued: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Publishing bytes to subjects, and asking there: a request waits for one answer, a scattered one for that of everybody who was reached.
+//! Asking at a subject: a request waits for one answer, a scattered one for that of everybody who was reached.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,14 +17,15 @@ use crate::delivery::{Carrier, Delivery};
 use crate::error::{Failure, HandlerError};
 use crate::handler::Handler;
 use crate::metadata::Metadata;
-use crate::publish::{Origin, publish_carried, publish_on_the_stack};
+use crate::publish::Origin;
 use crate::publisher::{FailurePolicy, PublishError, PublishReport};
 use crate::raw::RawMessage;
-use crate::subject::{Subject, SubjectPattern};
-use crate::subscription::{SubscribeError, Subscription, SubscriptionBuilder};
+use crate::subject::Subject;
+use crate::subject::publish::publish;
+use crate::subscription::{SubscribeError, Subscription};
 
 /// What the subject begins with that an answer is waited for at.
-const INBOX: &str = "_INBOX.";
+pub(crate) const INBOX: &str = "_INBOX.";
 
 /// Answers to one scattered request that can wait to be taken.
 const MOST_ANSWERS: usize = 1024;
@@ -64,7 +65,7 @@ impl fmt::Debug for RequestError {
 pub struct ScatterReport {
     /// The answers, in the order in which they came.
     pub answers: Vec<Delivery<RawMessage>>,
-    /// Subscriptions that were reached.
+    /// Subscriptions that were reached; a group counts as one.
     pub asked: usize,
     /// Those of them that the publish called itself and that failed.
     pub failures: Vec<Failure>,
@@ -106,7 +107,7 @@ impl Inboxes {
     }
 
     /// Hands an answer to whoever waits for it. True if it was an answer; one that nobody waits for any more is counted.
-    fn answer(&self, message: RawMessage, metadata: Option<Box<Metadata>>) -> Result<bool, RawMessage> {
+    pub(crate) fn answer(&self, message: RawMessage, metadata: Option<Box<Metadata>>) -> Result<bool, RawMessage> {
         let Some(id) = message.subject.strip_prefix(INBOX).and_then(|id| id.parse().ok()) else { return Err(message) };
         let waiting = self.waiting().get(&id).cloned();
         let delivery = Delivery::new(Carrier::new(message, metadata), 1);
@@ -166,87 +167,7 @@ where
     }
 }
 
-async fn publish(
-    inner: &Inner,
-    policy: FailurePolicy,
-    message: RawMessage,
-    origin: Origin,
-) -> Result<PublishReport, PublishError<RawMessage>> {
-    if inner.is_shut_down() {
-        return Err(PublishError::Closed(message));
-    }
-    let Origin { metadata, draining } = origin;
-    let message = if message.subject.starts_with(INBOX) {
-        match inner.inboxes.answer(message, metadata.clone()) {
-            Ok(taken) => return Ok(PublishReport { queued: usize::from(taken), ..PublishReport::default() }),
-            Err(message) => message,
-        }
-    } else {
-        message
-    };
-    let found = inner.routes.find(&message.subject);
-    let Some(route) = &*found else { return Ok(PublishReport::default()) };
-    if route.handlers.are_all_synchronous() && metadata.is_none() {
-        return publish_on_the_stack(&route.handlers, policy, &message);
-    }
-    let route = Arc::clone(route);
-    drop(found);
-    let carrier = match route.topics.first() {
-        Some((topic, _)) => topic.carry(message, metadata),
-        None => return Ok(PublishReport::default()),
-    };
-    publish_carried(&route.topics, &route.handlers, policy, carrier, draining).await.map_err(PublishError::returned)
-}
-
 impl Bus {
-    /// Subscribes an asynchronous handler to the subjects that a pattern matches; publishers call it and wait for it.
-    ///
-    /// # Errors
-    /// [`SubscribeError::Closed`], [`SubscribeError::Subject`].
-    pub fn subscribe_subject(
-        &self,
-        pattern: &str,
-        handler: impl Handler<RawMessage>,
-    ) -> Result<Subscription, SubscribeError> {
-        self.subject_subscription(pattern)?.run(handler)
-    }
-
-    /// A subscription to the subjects that a pattern matches, with options: a name, a queue, retries, a group.
-    ///
-    /// Members of a group name the same pattern.
-    ///
-    /// # Errors
-    /// [`SubscribeError::Subject`].
-    pub fn subject_subscription(&self, pattern: &str) -> Result<SubscriptionBuilder<RawMessage>, SubscribeError> {
-        let (topic, lease) = self.inner().routes.lease(&SubjectPattern::new(pattern)?);
-        Ok(self.subscription_to(topic, Some(lease)))
-    }
-
-    /// Publishes a message to every subscription whose pattern matches its subject, in the way of
-    /// [`Publisher::publish`](crate::Publisher::publish): room in all queues is taken first, inline handlers are called in the order of
-    /// subscription, then the queues get it.
-    ///
-    /// # Cancellation
-    /// As that of [`Publisher::publish`](crate::Publisher::publish).
-    ///
-    /// # Errors
-    /// [`PublishError`].
-    pub async fn publish_subject(&self, message: RawMessage) -> Result<PublishReport, PublishError<RawMessage>> {
-        publish(self.inner(), self.inner().policy, message, Origin::here(None)).await
-    }
-
-    /// [`publish_subject`](Self::publish_subject) with metadata that the publisher has.
-    ///
-    /// # Errors
-    /// [`PublishError`].
-    pub async fn publish_subject_with(
-        &self,
-        metadata: Metadata,
-        message: RawMessage,
-    ) -> Result<PublishReport, PublishError<RawMessage>> {
-        publish(self.inner(), self.inner().policy, message, Origin::here(Some(Box::new(metadata)))).await
-    }
-
     /// Subscribes a handler that answers: what it returns goes to whoever asked. A message that asks for no answer is handled all the
     /// same. Its error is that of the publish, as with any handler, and the asker is told at once.
     ///

@@ -14,6 +14,12 @@ pub trait RetryPolicy: Send + Sync + 'static {
     fn delay(&self, attempt: u32, cause: &Cause) -> Option<Duration>;
 }
 
+impl RetryPolicy for std::sync::Arc<dyn RetryPolicy> {
+    fn delay(&self, attempt: u32, cause: &Cause) -> Option<Duration> {
+        (**self).delay(attempt, cause)
+    }
+}
+
 /// A policy with a value that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]

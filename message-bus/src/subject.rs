@@ -1,5 +1,6 @@
 //! Subjects and patterns of subjects, by the rules of NATS (<https://docs.nats.io/nats-concepts/subjects>).
 
+pub(crate) mod publish;
 pub(crate) mod routes;
 mod trie;
 

@@ -54,6 +54,9 @@ pub enum SubscribeError {
     /// A concurrency of 0, or above 1,024.
     #[error("a queue has 1 to 1,024 workers, not {0}")]
     Concurrency(usize),
+    /// No message could wait for a retry.
+    #[error("at least one message has to be able to wait for a retry")]
+    Waiting,
     /// A queue's workers are tokio tasks: it has to be made within a tokio runtime.
     #[error("a queue has to be made within a tokio runtime")]
     NoRuntime,
@@ -292,11 +295,11 @@ impl<M: Message> QueueBuilder<M> {
         Self { retry: Some(Arc::new(policy)), ..self }
     }
 
-    /// How many messages of each worker may wait for a retry, or behind one; by default 1,024. Beyond that a failed message becomes a
+    /// How many messages of each worker may wait for a retry, or behind one, 1 and up; by default 1,024. Beyond that a failed message becomes a
     /// dead letter; with order by key the worker takes nothing new until one is through.
     #[must_use]
     pub fn waiting(self, messages: usize) -> Self {
-        Self { waiting: messages.max(1), ..self }
+        Self { waiting: messages, ..self }
     }
 
     /// Whether messages that failed for good are kept as dead letters, which is the default, or dropped and counted.
@@ -327,6 +330,9 @@ impl<M: Message> QueueBuilder<M> {
         shutdown.check()?;
         if self.concurrency == 0 || self.concurrency > MOST_WORKERS {
             return Err(SubscribeError::Concurrency(self.concurrency));
+        }
+        if self.waiting == 0 {
+            return Err(SubscribeError::Waiting);
         }
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| SubscribeError::NoRuntime)?;
         let name = SubscriptionBuilder::<M>::named::<H>(name);

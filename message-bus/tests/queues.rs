@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use message_bus::ring::CapacityError;
-use message_bus::{Bus, Delivery, Metadata, Overflow, PublishError, SubscribeError, event};
+use message_bus::{BuildError, Bus, Delivery, Metadata, Overflow, PublishError, SubscribeError, event};
 use support::{Calls, Order, OutOf, Step, balanced, until};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -388,6 +388,7 @@ async fn options_out_of_range_are_refused() {
     assert_eq!(run(queue(9)), capacity(9));
     assert_eq!(run(queue(8).concurrency(0)), Some(SubscribeError::Concurrency(0)));
     assert_eq!(run(queue(8).concurrency(1025)), Some(SubscribeError::Concurrency(1025)));
+    assert_eq!(run(queue(8).waiting(0)), Some(SubscribeError::Waiting));
     let member = queue(8).group("g").run(|_: Delivery<Order>| async {}).expect("the first");
     let group = Some(SubscribeError::Group("g".into()));
     assert_eq!(run(queue(4).group("g")), group);
@@ -395,7 +396,8 @@ async fn options_out_of_range_are_refused() {
     assert_eq!(run(queue(8).group("g").ordered_by_key()), group);
     assert_eq!(run(queue(8).group("g")), None);
     drop(member);
-    assert!(matches!(Bus::builder().ring_capacity(0).build(), Err(CapacityError::Ring(0))));
+    assert!(matches!(Bus::builder().ring_capacity(0).build(), Err(BuildError::Ring(0))));
+    assert!(matches!(Bus::builder().dead_letters(0).build(), Err(BuildError::DeadLetters)));
     bus.shutdown(Duration::ZERO).await;
     assert_eq!(run(queue(8)), Some(SubscribeError::Closed));
     assert_eq!(bus.subscribe(|_: Delivery<Order>| async {}).err(), Some(SubscribeError::Closed));
