@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::executor::block_on;
 use harness::{Bench, BenchError, CountingAlloc, Suite, alloc_scope};
 use message_bus::ring::Multicast;
-use message_bus::{Bus, Delivery, HandlerError, Overflow, command, event};
+use message_bus::{Bus, Delivery, HandlerError, Overflow, RawMessage, Subject, command, event};
 use tokio::runtime::Runtime;
 use tokio::task::yield_now;
 
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     Suite::new()
         .bench("message-bus/allocs/publish-inline", inline)
         .bench("message-bus/allocs/publish-queued", queued)
+        .bench("message-bus/allocs/publish-subject", subject)
         .bench("message-bus/allocs/send-command", commands)
         .bench("message-bus/allocs/ring", ring)
         .bench("message-bus/allocs/fan-out-10-megabytes", large_payload)
@@ -124,6 +125,46 @@ fn queued(bench: &mut Bench) -> Result<(), BenchError> {
     });
     drop(subscriptions);
     result
+}
+
+/// A synchronous and an asynchronous handler and a queue, by three patterns. The messages exist before.
+fn subject(bench: &mut Bench) -> Result<(), BenchError> {
+    let (runtime, bus, calls) = (runtime(), Bus::new(), Arc::new(AtomicU64::new(0)));
+    let count = |calls: &Arc<AtomicU64>| {
+        let calls = Arc::clone(calls);
+        move || {
+            calls.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let (synchronous, asynchronous, queued) = (count(&calls), count(&calls), count(&calls));
+    let handler = move |_: &RawMessage| synchronous();
+    let _synchronous = bus.subject_subscription("a.b").expect("a pattern").run_sync(handler).expect("open");
+    let handler = move |_: Delivery<RawMessage>| {
+        asynchronous();
+        yield_now()
+    };
+    let _asynchronous = bus.subscribe_subject("a.*", handler).expect("open");
+    let handler = move |_: Delivery<RawMessage>| {
+        queued();
+        std::future::ready(())
+    };
+    let queue = {
+        let _inside = runtime.enter();
+        bus.subject_subscription(">").expect("a pattern").queue(64).run(handler).expect("open")
+    };
+    let message = RawMessage::new(Subject::new("a.b").expect("a subject"), "payload");
+    counted(bench, 3, &calls, || {
+        runtime.block_on(async {
+            let delivered = || queue.stats().expect("a queue").delivered;
+            let before = delivered();
+            for _ in 0..PUBLISHES {
+                bus.publish_subject(message.clone()).await.expect("room comes");
+            }
+            while delivered() < before + PUBLISHES {
+                yield_now().await;
+            }
+        });
+    })
 }
 
 fn commands(bench: &mut Bench) -> Result<(), BenchError> {

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         .bench("message-bus/payload/10-megabytes", |bench: &mut Bench| payload(bench, 10_000_000))
         .bench("message-bus/concurrent/10", |bench: &mut Bench| concurrent(bench, 10))
         .bench("message-bus/concurrent/100", |bench: &mut Bench| concurrent(bench, 100))
+        .bench("message-bus/concurrent/distinct-types", distinct_types)
         .bench("message-bus/inline/one-sync", one_sync)
         .bench("message-bus/inline/one-sync-by-bus", one_sync_by_bus)
         .bench("message-bus/inline/one-async", one_async)
@@ -52,16 +53,21 @@ fn runtime() -> Runtime {
 
 /// What handlers got.
 #[derive(Clone, Default)]
-struct Sum(Arc<AtomicU64>);
+struct Sum(Arc<Line>);
+
+/// On cache lines of its own: two threads that add to two sums do not meet.
+#[derive(Default)]
+#[repr(align(128))]
+struct Line(AtomicU64);
 
 impl Sum {
     /// Without a locked instruction: one thread adds at a time.
     fn add(&self, number: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed) + number, Ordering::Relaxed);
+        self.0.0.store(self.get() + number, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.0.load(Ordering::Relaxed)
     }
 }
 
@@ -232,6 +238,30 @@ fn concurrent(bench: &mut Bench, messages: u64) -> Result<(), BenchError> {
         }
     })?;
     bench.proof(ran * TIMES * messages, calls.load(Ordering::Relaxed));
+    Ok(())
+}
+
+struct Other(u64);
+event!(Other);
+
+/// One thread publishes numbers, the other another type, on one bus: nothing that either writes is the other's.
+fn distinct_types(bench: &mut Bench) -> Result<(), BenchError> {
+    const PUBLISHES: u64 = 200_000;
+    let (bus, sums) = (Bus::new(), [Sum::default(), Sum::default()]);
+    let [numbers, others] = sums.clone();
+    let _numbers = bus.subscribe_sync(move |number: &Number| numbers.add(number.0)).expect("open");
+    let _others = bus.subscribe_sync(move |other: &Other| others.add(other.0)).expect("open");
+    let (numbers, others) = (bus.publisher::<Number>(), bus.publisher::<Other>());
+    let runs = bench.speedup_beside("message-bus/floor/spinning-threads", 2, |thread| {
+        for _ in 0..PUBLISHES {
+            let published = match thread {
+                0 => numbers.try_publish(Number(black_box(1))).is_ok(),
+                _ => others.try_publish(Other(black_box(1))).is_ok(),
+            };
+            assert!(published);
+        }
+    })?;
+    bench.proof(runs * PUBLISHES, sums[0].get() + sums[1].get());
     Ok(())
 }
 

@@ -211,11 +211,12 @@ impl Target<RawMessage> for BySubject {
         &self,
         carrier: Arc<Carrier<RawMessage>>,
     ) -> Result<PublishReport, PublishError<Arc<Carrier<RawMessage>>>> {
-        let route = match self.0.upgrade() {
-            Some(inner) if !inner.is_shut_down() => (inner.routes.find(&carrier.message().subject), inner.policy),
-            _ => return Err(PublishError::Closed(carrier)),
+        let Some(inner) = self.0.upgrade().filter(|inner| !inner.is_shut_down()) else {
+            return Err(PublishError::Closed(carrier));
         };
-        let (Some(route), policy) = (route.0.clone(), route.1) else { return Ok(PublishReport::default()) };
+        let (route, policy) = (inner.routes.with(&carrier.message().subject, Arc::clone), inner.policy);
+        // The bus is not kept alive by a publish that waits.
+        drop(inner);
         publish_carried(&route.topics, &route.handlers, policy, carrier, 0).await
     }
 }

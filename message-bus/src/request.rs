@@ -239,7 +239,7 @@ impl Bus {
         limit: Duration,
     ) -> Result<Gathered, RequestError> {
         let inner = self.inner();
-        let asked = inner.routes.find(&message.subject).as_ref().map_or(0, |route| route.reach());
+        let asked = inner.routes.with(&message.subject, |route| route.reach());
         if asked == 0 && !inner.is_shut_down() {
             return Err(RequestError::NoResponders(message.subject));
         }

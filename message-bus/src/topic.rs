@@ -30,8 +30,8 @@ pub(crate) struct Topic<M> {
     pub(crate) ring: OnceLock<Ring<M>>,
     pub(crate) closed: AtomicBool,
     ring_capacity: usize,
-    /// Empty carriers for the queues' next messages.
-    carriers: ArrayQueue<Arc<Carrier<M>>>,
+    /// Empty carriers for the next messages.
+    carriers: Arc<ArrayQueue<Arc<Carrier<M>>>>,
     groups: Mutex<HashMap<Arc<str>, Group<M>>>,
     /// Taken by whoever changes `handlers`.
     changing: Mutex<()>,
@@ -104,16 +104,20 @@ impl<M> Topic<M> {
             ring: OnceLock::new(),
             closed: AtomicBool::new(false),
             ring_capacity,
-            carriers: ArrayQueue::new(KEPT_CARRIERS),
+            carriers: Arc::new(ArrayQueue::new(KEPT_CARRIERS)),
             groups: Mutex::default(),
             changing: Mutex::default(),
             changed: None,
         }
     }
 
-    /// A topic that tells when its handlers have changed.
-    pub(crate) fn watched(ring_capacity: usize, changed: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { changed: Some(Box::new(changed)), ..Self::new(ring_capacity) }
+    /// A topic that is published to together with others: it shares their carriers, and tells when its handlers have changed.
+    pub(crate) fn sharing(
+        ring_capacity: usize,
+        carriers: Arc<ArrayQueue<Arc<Carrier<M>>>>,
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self { carriers, changed: Some(Box::new(changed)), ..Self::new(ring_capacity) }
     }
 
     /// A carrier with this message.

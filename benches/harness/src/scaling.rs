@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::counting_alloc::is_counting;
 use crate::metric::Metric;
-use crate::record::{Figure, Replication, Source};
+use crate::record::{Figure, Paired, Replication, Source};
 use crate::stats;
 use crate::suite::{Bench, BenchError, Measured};
 use crate::together::together;
@@ -75,13 +75,29 @@ impl Bench {
     /// # Panics
     /// If `work` panics.
     pub fn speedup(&mut self, threads: usize, work: impl Fn(usize) + Sync) -> Result<u64, BenchError> {
+        self.scaled(threads, &work, None)
+    }
+
+    /// [`speedup`](Self::speedup), which also records that of the spinning threads, as `of`, and the ratio of the two: what the work
+    /// loses to threads that share nothing, whatever the machine gave both.
+    ///
+    /// # Errors
+    /// Those of [`speedup`](Self::speedup).
+    ///
+    /// # Panics
+    /// If `work` panics.
+    pub fn speedup_beside(&mut self, of: &str, threads: usize, work: impl Fn(usize) + Sync) -> Result<u64, BenchError> {
+        self.scaled(threads, &work, Some(of))
+    }
+
+    fn scaled(&mut self, threads: usize, work: &(impl Fn(usize) + Sync), of: Option<&str>) -> Result<u64, BenchError> {
         if is_counting() {
             return Err(BenchError::CountingWhileTiming);
         }
         if threads < 2 {
             return Err(BenchError::Invalid("a speed-up needs two threads".to_owned()));
         }
-        let one = timed(1, &work);
+        let one = timed(1, work);
         // The floor lasts about as long as the work, so that both meet the same neighbours.
         let spins = spins_for(one);
         let spin = |_| spin(spins);
@@ -90,12 +106,12 @@ impl Bench {
         let least = if self.is_test() { 2 } else { LEAST_ROUNDS };
         let started = Instant::now();
         while speedups.len() < least || started.elapsed() < self.effort().measure {
-            let times = [timed(1, &work), timed(threads, &work)];
+            let times = [timed(1, work), timed(threads, work)];
             speedups.push(threads as f64 * times[0] / times[1]);
             floors.push(threads as f64 * timed(1, &spin) / timed(threads, &spin));
             runs += 1 + threads as u64;
         }
-        let (Some((speedup, ci)), Some((floor, _))) =
+        let (Some((speedup, ci)), Some((floor, floor_ci))) =
             (stats::ratio_interval(&speedups), stats::ratio_interval(&floors))
         else {
             return Err(BenchError::Invalid("a speed-up needs two rounds".to_owned()));
@@ -118,6 +134,15 @@ impl Bench {
         let n = Replication::one_process(speedups.len() as u64);
         let mut measured = Measured::new(Source::Scaling, figures.into(), n);
         measured.notes.push(format!("{threads} threads; spin floor of the same threads {floor:.2}"));
+        let shares: Vec<f64> = speedups.iter().zip(&floors).map(|(ours, spun)| ours / spun).collect();
+        if let Some((of, (ratio, ci))) = of.zip(stats::ratio_interval(&shares)) {
+            let metric = Metric::ScalingSpeedup;
+            measured.paired.push(Paired { of: of.to_owned(), metric, ratio, ci });
+            let figure = Figure::sampled(metric, floor, floor_ci);
+            let figure = Figure { threads: Some(threads as u64), ..figure };
+            let n = Replication::one_process(floors.len() as u64);
+            self.push(Measured { bench: Some(of.to_owned()), ..Measured::new(Source::Scaling, vec![figure], n) });
+        }
         self.push(measured);
         Ok(runs)
     }

@@ -91,7 +91,7 @@ fn quadratic(bench: &mut Bench) -> Result<(), BenchError> {
 }
 
 fn threads(bench: &mut Bench) -> Result<(), BenchError> {
-    bench.speedup(2, |_| {
+    bench.speedup_beside("self/floor/spinning", 2, |_| {
         for i in 0..1_000_000_u64 {
             std::hint::black_box(i);
         }
@@ -220,6 +220,11 @@ fn a_speedup_states_its_floor() {
     let busy = record.metrics[0].inconclusive.is_some();
     let floor: f64 = record.notes[0].rsplit_once("same threads ").expect("stated").1.parse().expect("a number");
     assert!(!busy || floor < 1.8 || record.env.cores < 2, "inconclusive without a reason");
+    let beside = &records["self+floor+spinning.scaling.json"];
+    assert!((value(beside, Metric::ScalingSpeedup).expect("recorded") - floor).abs() < 0.01);
+    let paired = &record.paired[0];
+    assert_eq!((paired.of.as_str(), paired.metric), ("self/floor/spinning", Metric::ScalingSpeedup));
+    assert!(paired.ci.lo <= paired.ratio && paired.ratio <= paired.ci.hi);
 }
 
 #[cfg(feature = "flamegraph")]

@@ -1,5 +1,6 @@
 //! Subscribing to patterns, and publishing to subjects.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::bus::{Bus, Inner};
@@ -81,14 +82,17 @@ pub(crate) async fn publish(
     } else {
         message
     };
-    let found = inner.routes.find(&message.subject);
-    let Some(route) = &*found else { return Ok(PublishReport::default()) };
+    let route = inner.routes.with(&message.subject, |route| {
+        if route.handlers.are_all_synchronous() && metadata.is_none() {
+            return ControlFlow::Break(publish_on_the_stack(&route.handlers, policy, &message));
+        }
+        ControlFlow::Continue(Arc::clone(route))
+    });
+    let route = match route {
+        ControlFlow::Continue(route) => route,
+        ControlFlow::Break(published) => return published,
+    };
     let Some((topic, _)) = route.topics.first() else { return Ok(PublishReport::default()) };
-    if route.handlers.are_all_synchronous() && metadata.is_none() {
-        return publish_on_the_stack(&route.handlers, policy, &message);
-    }
     let carrier = topic.carry(message, metadata);
-    let route = Arc::clone(route);
-    drop(found);
     publish_carried(&route.topics, &route.handlers, policy, carrier, draining).await.map_err(PublishError::returned)
 }

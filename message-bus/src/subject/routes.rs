@@ -1,10 +1,13 @@
 //! From a subject to the handlers that it reaches.
 
 use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use arc_swap::ArcSwap;
+use crossbeam_queue::ArrayQueue;
 
+use crate::delivery::Carrier;
 use crate::raw::RawMessage;
 use crate::subject::trie::Trie;
 use crate::subject::{Subject, SubjectPattern};
@@ -13,6 +16,7 @@ use crate::topic::{Handlers, Topic};
 /// The patterns that are subscribed to on one bus. All subscriptions of one pattern share a topic.
 pub(crate) struct Routes {
     ring_capacity: usize,
+    carriers: Arc<ArrayQueue<Arc<Carrier<RawMessage>>>>,
     patterns: Mutex<Trie<Entry>>,
     /// Routes that were found since the last change of any subscription: replaced as a whole, so that none outlives what it names.
     found: ArcSwap<Found>,
@@ -40,17 +44,24 @@ impl Route {
     }
 }
 
-/// One place for each of so many hashes: what comes later takes the place.
+/// One place for each of so many hashes: who comes first has it, until so many have found theirs taken that all begin anew.
 #[derive(Default)]
-struct Found(OnceLock<Box<[ArcSwapOption<Route>]>>);
+struct Found {
+    places: OnceLock<Box<[OnceLock<Arc<Route>>]>>,
+    missed: AtomicUsize,
+}
 
 /// A power of two.
 const PLACES: usize = 1024;
+
+/// Empty carriers that are kept for the next publishes of a bus.
+const KEPT_CARRIERS: usize = 64;
 
 impl Routes {
     pub(crate) fn new(ring_capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             ring_capacity,
+            carriers: Arc::new(ArrayQueue::new(KEPT_CARRIERS)),
             patterns: Mutex::new(Trie::new()),
             found: ArcSwap::default(),
             hasher: foldhash::fast::RandomState::default(),
@@ -71,7 +82,7 @@ impl Routes {
                     routes.found.store(Arc::default());
                 }
             };
-            Entry { topic: Arc::new(Topic::watched(self.ring_capacity, changed)), users: 0 }
+            Entry { topic: Arc::new(Topic::sharing(self.ring_capacity, Arc::clone(&self.carriers), changed)), users: 0 }
         });
         entry.users += 1;
         let lease = Lease { routes: Arc::downgrade(self), pattern: pattern.clone(), kept: false };
@@ -89,20 +100,21 @@ impl Routes {
         }
     }
 
-    /// What a publish to this subject reaches. Cost: a hash and a comparison where it was found before, and otherwise a walk of the
-    /// subject's tokens under a lock.
+    /// What `look` makes of what a publish to this subject reaches. Cost: a hash and a comparison where it was found before, and
+    /// otherwise a walk of the subject's tokens under a lock.
     #[inline]
-    pub(crate) fn find(&self, subject: &Subject) -> Guard<Option<Arc<Route>>> {
+    pub(crate) fn with<R>(&self, subject: &Subject, look: impl FnOnce(&Arc<Route>) -> R) -> R {
         let found = self.found.load();
-        let places = found.0.get_or_init(|| (0..PLACES).map(|_| ArcSwapOption::empty()).collect());
+        let places = found.places.get_or_init(|| (0..PLACES).map(|_| OnceLock::new()).collect());
         let place = &places[self.hasher.hash_one(&**subject) as usize & (PLACES - 1)];
-        let route = place.load();
-        if route.as_ref().is_some_and(|route| route.subject == *subject) {
-            return route;
+        if let Some(route) = place.get().filter(|route| route.subject == *subject) {
+            return look(route);
         }
         let route = Arc::new(self.look_up(subject));
-        place.store(Some(Arc::clone(&route)));
-        Guard::from_inner(Some(route))
+        if place.set(Arc::clone(&route)).is_err() && found.missed.fetch_add(1, Ordering::Relaxed) == PLACES {
+            self.found.store(Arc::default());
+        }
+        look(&route)
     }
 
     fn look_up(&self, subject: &Subject) -> Route {
