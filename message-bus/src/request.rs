@@ -25,7 +25,7 @@ use crate::subject::publish::publish;
 use crate::subscription::{SubscribeError, Subscription};
 
 /// What the subject begins with that an answer is waited for at.
-pub(crate) const INBOX: &str = "_INBOX.";
+const INBOX: &str = "_INBOX.";
 
 /// Answers to one scattered request that can wait to be taken.
 const MOST_ANSWERS: usize = 1024;
@@ -106,9 +106,16 @@ impl Inboxes {
         Some(Inbox { inboxes: self, id, receiver })
     }
 
-    /// Hands an answer to whoever waits for it. True if it was an answer; one that nobody waits for any more is counted.
-    pub(crate) fn answer(&self, message: RawMessage, metadata: Option<Box<Metadata>>) -> Result<bool, RawMessage> {
-        let Some(id) = message.subject.strip_prefix(INBOX).and_then(|id| id.parse().ok()) else { return Err(message) };
+    /// Hands an answer to whoever waits for it: true if somebody does. An answer that nobody waits for any more is counted; what is no
+    /// answer comes back.
+    pub(crate) fn answer(
+        &self,
+        message: RawMessage,
+        metadata: Option<Box<Metadata>>,
+    ) -> Result<bool, (RawMessage, Option<Box<Metadata>>)> {
+        let Some(id) = message.subject.strip_prefix(INBOX).and_then(|id| id.parse().ok()) else {
+            return Err((message, metadata));
+        };
         let waiting = self.waiting().get(&id).cloned();
         let delivery = Delivery::new(Carrier::new(message, metadata), 1);
         let taken = waiting.is_some_and(|sender| sender.try_send(delivery).is_ok());

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use message_bus::ring::{Loss, Multicast, Received};
-use message_bus::{Bus, Delivery, HandlerError, PublishError, command};
+use message_bus::{Bus, Delivery, HandlerError, PublishError, RawMessage, Subject, command};
 use support::{Calls, Order, balanced};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
@@ -279,5 +279,48 @@ fn futures_of_a_command() {
         }
         drop(subscription.unsubscribe());
         assert!(!bus.handles::<Add>(), "a dropped `unsubscribe` has ended the subscription");
+    });
+}
+
+#[test]
+fn futures_of_subjects_and_requests() {
+    everywhere(async || {
+        let goal = cancellations();
+        let (cut, bus) = (Cut::default(), Bus::builder().pending_requests(1).build().expect("valid"));
+        let echo = |request: Delivery<RawMessage>| async move {
+            yield_now().await;
+            Ok::<_, HandlerError>(request.payload.clone())
+        };
+        let _inline = bus.respond("s.a", echo).expect("open");
+        let queues = ["s.*", "s.a", ">"].map(|pattern| {
+            let queue = bus.subject_subscription(pattern).expect("a pattern").queue(2);
+            queue.run(bus.responder(echo)).expect("open")
+        });
+        let mut dice = Dice(17);
+        let (mut published, mut answered) = (0, 0);
+        let message = || RawMessage::new(Subject::new("s.a").expect("a subject"), "payload");
+        let limit = Duration::from_secs(60);
+        while cut.count() < goal {
+            if let Some(report) = cut.after(dice.below(6), bus.publish_subject(message())).await {
+                assert_eq!(report.expect("open").queued, 3);
+                published += 1;
+            }
+            if let Some(answer) = cut.after(dice.below(8), bus.request(message(), limit)).await {
+                assert_eq!(&answer.expect("the only place is free").payload[..], b"payload");
+                answered += 1;
+            }
+            if let Some(report) = cut.after(dice.below(10), bus.scatter(message(), limit)).await {
+                assert!(report.expect("the only place is free").is_complete());
+                answered += 1;
+            }
+        }
+        drop(cut.until_done(&mut dice, || bus.shutdown(limit)).await);
+        // What was asked was published to all queues or to none; a request that was cut off may have come to be either.
+        let totals = queues.map(|queue| queue.stats().expect("a queue"));
+        for stats in totals {
+            assert_eq!(stats.total(), totals[0].total());
+            assert_eq!(stats.delivered, stats.total());
+            assert!(stats.total() >= published + answered);
+        }
     });
 }

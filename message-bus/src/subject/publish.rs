@@ -9,7 +9,6 @@ use crate::metadata::Metadata;
 use crate::publish::{Origin, publish_carried, publish_on_the_stack};
 use crate::publisher::{FailurePolicy, PublishError, PublishReport};
 use crate::raw::RawMessage;
-use crate::request::INBOX;
 use crate::subject::SubjectPattern;
 use crate::subscription::{SubscribeError, Subscription, SubscriptionBuilder};
 
@@ -39,7 +38,7 @@ impl Bus {
 
     /// Publishes a message to every subscription whose pattern matches its subject, in the way of
     /// [`Publisher::publish`](crate::Publisher::publish): room in all queues is taken first, inline handlers are called in the order of
-    /// subscription, then the queues get it.
+    /// subscription, then the queues get it. A message to a [`reply_to`](RawMessage::reply_to) goes to who waits there, and to no pattern.
     ///
     /// # Cancellation
     /// As that of [`Publisher::publish`](crate::Publisher::publish).
@@ -70,18 +69,15 @@ pub(crate) async fn publish(
     message: RawMessage,
     origin: Origin,
 ) -> Result<PublishReport, PublishError<RawMessage>> {
+    let Origin { metadata, draining } = origin;
+    // Requests that are worked off in a shutdown are still answered.
+    let (message, metadata) = match inner.inboxes.answer(message, metadata) {
+        Ok(taken) => return Ok(PublishReport { queued: usize::from(taken), ..PublishReport::default() }),
+        Err(no_answer) => no_answer,
+    };
     if inner.is_shut_down() {
         return Err(PublishError::Closed(message));
     }
-    let Origin { metadata, draining } = origin;
-    let message = if message.subject.starts_with(INBOX) {
-        match inner.inboxes.answer(message, metadata.clone()) {
-            Ok(taken) => return Ok(PublishReport { queued: usize::from(taken), ..PublishReport::default() }),
-            Err(message) => message,
-        }
-    } else {
-        message
-    };
     let route = inner.routes.with(&message.subject, |route| {
         if route.handlers.are_all_synchronous() && metadata.is_none() {
             return ControlFlow::Break(publish_on_the_stack(&route.handlers, policy, &message));
