@@ -1,0 +1,84 @@
+//! What the contenders are asked to do, and what it is called.
+
+use std::fmt;
+
+/// Messages that a queue holds, everywhere.
+pub const CAPACITY: usize = 1024;
+
+/// Messages of a round of a stream: milliseconds, far above what starting and stopping disturbs.
+const STREAMED: u64 = 1 << 18;
+/// Messages of a round of a fan-out.
+const FANNED_OUT: u64 = 1 << 16;
+
+/// One work of the contest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Publish one event and wait until its handlers have run; each adds the event's number to a sum.
+    Inline {
+        /// Handlers of the event.
+        handlers: u64,
+    },
+    /// Messages from one producer to one consumer.
+    Stream {
+        /// Messages that are sent and received at a time.
+        batch: usize,
+    },
+    /// Every message from one producer to each subscriber.
+    FanOut {
+        /// Subscribers.
+        subscribers: usize,
+    },
+}
+
+impl Work {
+    /// Publishes with completed handlers.
+    pub const INLINE: [Self; 2] = [Self::Inline { handlers: 1 }, Self::Inline { handlers: 10 }];
+    /// One producer, one consumer.
+    pub const STREAMS: [Self; 2] = [Self::Stream { batch: 1 }, Self::Stream { batch: 32 }];
+    /// One producer, ten subscribers.
+    pub const FAN_OUT: [Self; 1] = [Self::FanOut { subscribers: 10 }];
+
+    /// The id of this work's benchmark for one contender.
+    #[must_use]
+    pub fn id(self, peer: &str) -> String {
+        format!("peers/message-bus/{self}/{peer}")
+    }
+
+    /// How messages flow in a work that has a producer and consumers, and how many these are.
+    pub(crate) fn flow(self) -> (Flow, usize) {
+        match self {
+            Self::Inline { .. } => unreachable!("handlers are no consumers"),
+            Self::Stream { batch } => (Flow { messages: STREAMED, send: batch, receive: batch }, 1),
+            Self::FanOut { subscribers } => (Flow { messages: FANNED_OUT, send: 1, receive: 32 }, subscribers),
+        }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline { handlers } => write!(f, "inline/{handlers}"),
+            Self::Stream { batch } => write!(f, "stream/{batch}"),
+            Self::FanOut { subscribers } => write!(f, "fan-out/{subscribers}"),
+        }
+    }
+}
+
+/// How the messages of a round flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// Messages in all, numbered from 0; a multiple of `send`.
+    pub messages: u64,
+    /// Messages to send in one call, where the contender has a call for several.
+    pub send: usize,
+    /// Messages to take in one call at most, where the contender has a call for several.
+    pub receive: usize,
+}
+
+impl Flow {
+    /// The numbers of the messages of each batch to send.
+    pub fn batches(self) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let size = self.send as u64;
+        (0..self.messages / size).map(move |batch| batch * size..(batch + 1) * size)
+    }
+}

@@ -1,0 +1,17 @@
+//! The message bus of this repository: handlers by its publisher, streams and fan-out by its ring.
+
+mod bus;
+mod ring;
+mod thread_ring;
+
+use std::process::ExitCode;
+
+use message_bus_contest::{Contest, Work};
+
+fn main() -> ExitCode {
+    Contest::of("ours")
+        .inline::<bus::Handlers>()
+        .threads::<thread_ring::Blocking>(&Work::STREAMS)
+        .tasks::<ring::Ring>(&Work::FAN_OUT)
+        .run()
+}
