@@ -1,1 +1,67 @@
-fn main() {}
+//! The crate crossfire between threads; for a fan-out, between tasks, one channel a subscriber.
+
+use std::process::ExitCode;
+
+use crossfire::spsc::{Array, bounded_async, bounded_blocking};
+use crossfire::{AsyncRx, AsyncTx, Rx, Tx, detect_backoff_cfg};
+use message_bus_contest::{CAPACITY, Checksum, Contest, Flow, Message, Tasks, Threads, Work, message};
+
+fn main() -> ExitCode {
+    // What its documentation asks for on machines with few processors.
+    detect_backoff_cfg();
+    Contest::of("crossfire").threads::<Blocking>(&Work::STREAMS).tasks::<OneEach>(&Work::FAN_OUT).run()
+}
+
+struct Blocking;
+
+impl Threads for Blocking {
+    const NOTE: &'static str = "spsc channel of 1,024 between threads, blocking calls, detect_backoff_cfg called; it has no batches";
+    type Producer = Tx<Array<Message>>;
+    type Consumers = Rx<Array<Message>>;
+
+    fn open(_: usize) -> (Self::Producer, Self::Consumers) {
+        bounded_blocking(CAPACITY)
+    }
+
+    fn produce(sender: &mut Self::Producer, flow: Flow) {
+        for number in 0..flow.messages {
+            sender.send(message(number)).expect("open");
+        }
+    }
+
+    fn consume(receiver: &mut Self::Consumers, flow: Flow) -> Vec<Checksum> {
+        let mut checksum = Checksum::default();
+        while checksum.seen() < flow.messages {
+            checksum.see(&receiver.recv().expect("open"));
+        }
+        vec![checksum]
+    }
+}
+
+struct OneEach;
+
+impl Tasks for OneEach {
+    const NOTE: &'static str = "spsc channel of 1,024 between tasks, one a subscriber, detect_backoff_cfg called; it has no batches";
+    type Producer = Vec<AsyncTx<Array<Message>>>;
+    type Consumer = AsyncRx<Array<Message>>;
+
+    async fn open(consumers: usize) -> (Self::Producer, Vec<Self::Consumer>) {
+        (0..consumers).map(|_| bounded_async(CAPACITY)).unzip()
+    }
+
+    async fn produce(senders: &mut Self::Producer, flow: Flow) {
+        for number in 0..flow.messages {
+            for sender in &mut *senders {
+                sender.send(message(number)).await.expect("open");
+            }
+        }
+    }
+
+    async fn consume(receiver: &mut Self::Consumer, flow: Flow) -> Checksum {
+        let mut checksum = Checksum::default();
+        while checksum.seen() < flow.messages {
+            checksum.see(&receiver.recv().await.expect("open"));
+        }
+        checksum
+    }
+}

@@ -17,6 +17,8 @@ pub(crate) struct Handlers {
     runtime: Runtime,
     publisher: Publisher<Number>,
     sums: Vec<Arc<AtomicU64>>,
+    /// Dropped, they close the bus and end the subscriptions.
+    _bus: Bus,
     _subscriptions: Vec<Subscription>,
 }
 
@@ -33,7 +35,8 @@ impl Inline for Handlers {
             bus.subscribe_sync(handler).expect("the bus is open")
         };
         let subscriptions = sums.iter().map(subscribe).collect();
-        Self { runtime: runtime_of_one_thread(), publisher: bus.publisher(), sums, _subscriptions: subscriptions }
+        let (runtime, publisher) = (runtime_of_one_thread(), bus.publisher());
+        Self { runtime, publisher, sums, _bus: bus, _subscriptions: subscriptions }
     }
 
     fn publish(&mut self, numbers: Range<u64>) {
