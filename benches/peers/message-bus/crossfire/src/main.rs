@@ -15,7 +15,8 @@ fn main() -> ExitCode {
 struct Blocking;
 
 impl Threads for Blocking {
-    const NOTE: &'static str = "spsc channel of 1,024 between threads, blocking calls, detect_backoff_cfg called; it has no batches";
+    const NOTE: &'static str =
+        "spsc channel of 1,024 between threads, blocking calls, detect_backoff_cfg called; it has no batches";
     type Producer = Tx<Array<Message>>;
     type Consumers = Rx<Array<Message>>;
 
@@ -41,7 +42,8 @@ impl Threads for Blocking {
 struct OneEach;
 
 impl Tasks for OneEach {
-    const NOTE: &'static str = "spsc channel of 1,024 between tasks, one a subscriber, detect_backoff_cfg called; it has no batches";
+    const NOTE: &'static str =
+        "spsc channel of 1,024 between tasks, one a subscriber, detect_backoff_cfg called; it has no batches";
     type Producer = Vec<AsyncTx<Array<Message>>>;
     type Consumer = AsyncRx<Array<Message>>;
 

@@ -23,7 +23,8 @@ pub(crate) struct Handlers {
 }
 
 impl Inline for Handlers {
-    const NOTE: &'static str = "Publisher, awaited, with synchronous handlers: causes of failures kept, panics contained";
+    const NOTE: &'static str =
+        "Publisher, awaited, with synchronous handlers: causes of failures kept, panics contained";
 
     fn with_handlers(handlers: u64) -> Self {
         let bus = Bus::new();

@@ -7,7 +7,8 @@ use message_bus_contest::{CAPACITY, Checksum, Flow, Message, Tasks, message, mes
 pub(crate) struct Ring;
 
 impl Tasks for Ring {
-    const NOTE: &'static str = "ring of 1,024 between tasks, messages in the ring itself, subscribers read them in place, in batches";
+    const NOTE: &'static str =
+        "ring of 1,024 between tasks, messages in the ring itself, subscribers read them in place, in batches";
     type Producer = Multicast<Message>;
     type Consumer = Subscriber<Message>;
 

@@ -7,7 +7,8 @@ use message_bus_contest::{CAPACITY, Checksum, Flow, Message, Threads, message, m
 pub(crate) struct Blocking;
 
 impl Threads for Blocking {
-    const NOTE: &'static str = "ring of 1,024 between threads, blocking calls, which sleep after a short spin; read in place";
+    const NOTE: &'static str =
+        "ring of 1,024 between threads, blocking calls, which sleep after a short spin; read in place";
     type Producer = Multicast<Message>;
     type Consumers = Subscriber<Message>;
 

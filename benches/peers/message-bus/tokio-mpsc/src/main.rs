@@ -12,7 +12,8 @@ fn main() -> ExitCode {
 struct Mpsc;
 
 impl Tasks for Mpsc {
-    const NOTE: &'static str = "channel of 1,024 between tasks, one a subscriber; batches by reserve_many and recv_many";
+    const NOTE: &'static str =
+        "channel of 1,024 between tasks, one a subscriber; batches by reserve_many and recv_many";
     type Producer = Vec<Sender<Message>>;
     type Consumer = Receiver<Message>;
 
