@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::Work;
 
 /// Publishes of one round.
-pub const PUBLISHES: u64 = 1 << 14;
+const PUBLISHES: u64 = 1 << 14;
 
 /// A bus whose publisher knows when the handlers have run. Everything is on one thread: no hand-over between processors is in the figure.
 pub trait Inline: 'static {

@@ -16,7 +16,7 @@ mod work;
 
 pub use checksum::Checksum;
 pub use contest::Contest;
-pub use inline::{Inline, PUBLISHES, runtime_of_one_thread};
+pub use inline::{Inline, runtime_of_one_thread};
 pub use message::{Message, message, messages};
 pub use tasks::Tasks;
 pub use threads::Threads;

@@ -1,6 +1,7 @@
 //! What the contenders are asked to do, and what it is called.
 
 use std::fmt;
+use std::ops::Range;
 
 /// Messages that a queue holds, everywhere.
 pub const CAPACITY: usize = 1024;
@@ -18,13 +19,23 @@ pub enum Work {
         /// Handlers of the event.
         handlers: u64,
     },
-    /// Messages from one producer to one consumer.
+    /// Messages from one producer to one consumer; who has nothing to do sleeps, where the contender can.
     Stream {
         /// Messages that are sent and received at a time.
         batch: usize,
     },
-    /// Every message from one producer to each subscriber.
+    /// Every message from one producer to each subscriber; who has nothing to do sleeps, where the contender can.
     FanOut {
+        /// Subscribers.
+        subscribers: usize,
+    },
+    /// As [`Work::Stream`] between two threads that never sleep.
+    SpinningStream {
+        /// Messages that are sent and received at a time.
+        batch: usize,
+    },
+    /// As [`Work::FanOut`] between two threads that never sleep: one publishes, one serves all subscribers in turn.
+    SpinningFanOut {
         /// Subscribers.
         subscribers: usize,
     },
@@ -38,6 +49,13 @@ impl Work {
     /// One producer, ten subscribers.
     pub const FAN_OUT: [Self; 1] = [Self::FanOut { subscribers: 10 }];
 
+    /// What two threads that never sleep do.
+    pub const SPINNING: [Self; 3] = [
+        Self::SpinningStream { batch: 1 },
+        Self::SpinningStream { batch: 32 },
+        Self::SpinningFanOut { subscribers: 10 },
+    ];
+
     /// The id of this work's benchmark for one contender.
     #[must_use]
     pub fn id(self, peer: &str) -> String {
@@ -48,8 +66,13 @@ impl Work {
     pub(crate) fn flow(self) -> (Flow, usize) {
         match self {
             Self::Inline { .. } => unreachable!("handlers are no consumers"),
-            Self::Stream { batch } => (Flow { messages: STREAMED, send: batch, receive: batch }, 1),
-            Self::FanOut { subscribers } => (Flow { messages: FANNED_OUT, send: 1, receive: 32 }, subscribers),
+            Self::Stream { batch } | Self::SpinningStream { batch } => {
+                (Flow { messages: STREAMED, send: batch, receive: batch }, 1)
+            }
+            // Nobody says how many a subscriber takes at a time: all there is.
+            Self::FanOut { subscribers } | Self::SpinningFanOut { subscribers } => {
+                (Flow { messages: FANNED_OUT, send: 1, receive: CAPACITY }, subscribers)
+            }
         }
     }
 }
@@ -59,7 +82,10 @@ impl fmt::Display for Work {
         match self {
             Self::Inline { handlers } => write!(f, "inline/{handlers}"),
             Self::Stream { batch } => write!(f, "stream/{batch}"),
+            // Nobody says how many a subscriber takes at a time: all there is.
             Self::FanOut { subscribers } => write!(f, "fan-out/{subscribers}"),
+            Self::SpinningStream { batch } => write!(f, "spinning/{batch}"),
+            Self::SpinningFanOut { subscribers } => write!(f, "spinning/fan-out-{subscribers}"),
         }
     }
 }
@@ -77,7 +103,7 @@ pub struct Flow {
 
 impl Flow {
     /// The numbers of the messages of each batch to send.
-    pub fn batches(self) -> impl Iterator<Item = std::ops::Range<u64>> {
+    pub fn batches(self) -> impl Iterator<Item = Range<u64>> {
         let size = self.send as u64;
         (0..self.messages / size).map(move |batch| batch * size..(batch + 1) * size)
     }

@@ -1,47 +1,20 @@
-//! The crate crossfire between threads; for a fan-out, between tasks, one channel a subscriber.
+//! The crate crossfire between tasks; for a fan-out, one channel a subscriber.
 
 use std::process::ExitCode;
 
-use crossfire::spsc::{Array, bounded_async, bounded_blocking};
-use crossfire::{AsyncRx, AsyncTx, Rx, Tx, detect_backoff_cfg};
-use message_bus_contest::{CAPACITY, Checksum, Contest, Flow, Message, Tasks, Threads, Work, message};
+use crossfire::spsc::{Array, bounded_async};
+use crossfire::{AsyncRx, AsyncTx, detect_backoff_cfg};
+use message_bus_contest::{CAPACITY, Checksum, Contest, Flow, Message, Tasks, Work, message};
 
 fn main() -> ExitCode {
     // What its documentation asks for on machines with few processors.
     detect_backoff_cfg();
-    Contest::of("crossfire").threads::<Blocking>(&Work::STREAMS).tasks::<OneEach>(&Work::FAN_OUT).run()
+    Contest::of("crossfire").tasks::<Channels>(&Work::STREAMS).tasks::<Channels>(&Work::FAN_OUT).run()
 }
 
-struct Blocking;
+struct Channels;
 
-impl Threads for Blocking {
-    const NOTE: &'static str =
-        "spsc channel of 1,024 between threads, blocking calls, detect_backoff_cfg called; it has no batches";
-    type Producer = Tx<Array<Message>>;
-    type Consumers = Rx<Array<Message>>;
-
-    fn open(_: usize) -> (Self::Producer, Self::Consumers) {
-        bounded_blocking(CAPACITY)
-    }
-
-    fn produce(sender: &mut Self::Producer, flow: Flow) {
-        for number in 0..flow.messages {
-            sender.send(message(number)).expect("open");
-        }
-    }
-
-    fn consume(receiver: &mut Self::Consumers, flow: Flow) -> Vec<Checksum> {
-        let mut checksum = Checksum::default();
-        while checksum.seen() < flow.messages {
-            checksum.see(&receiver.recv().expect("open"));
-        }
-        vec![checksum]
-    }
-}
-
-struct OneEach;
-
-impl Tasks for OneEach {
+impl Tasks for Channels {
     const NOTE: &'static str =
         "spsc channel of 1,024 between tasks, one a subscriber, detect_backoff_cfg called; it has no batches";
     type Producer = Vec<AsyncTx<Array<Message>>>;

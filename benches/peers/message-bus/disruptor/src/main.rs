@@ -12,7 +12,13 @@ use disruptor::{
 use message_bus_contest::{CAPACITY, Checksum, Contest, Flow, Message, Threads, Work, message, messages};
 
 fn main() -> ExitCode {
-    Contest::of("disruptor").threads::<Stream>(&Work::STREAMS).threads::<FanOut>(&Work::FAN_OUT).run()
+    let [one, batches, fan_out] = Work::SPINNING;
+    Contest::of("disruptor")
+        .threads::<Stream>(&Work::STREAMS)
+        .threads::<Stream>(&[one, batches])
+        .threads::<FanOut>(&Work::FAN_OUT)
+        .threads::<FanOut>(&[fan_out])
+        .run()
 }
 
 type Poller = EventPoller<Message, SingleProducerBarrier>;

@@ -1,7 +1,7 @@
 //! The Python library orchestrix 0.1.0 under Python 3.12: its asynchronous message bus in a running loop, timed inside Python.
 //!
-//! Handlers are coroutines, which it gathers at every publish; of their failures it keeps the number. Every publish formats a log
-//! line, which logging, turned off here, does not write.
+//! Handlers are coroutines, of which it makes a task each at every publish. Every publish formats a log line, which logging, turned
+//! off here, does not write.
 
 use std::process::ExitCode;
 

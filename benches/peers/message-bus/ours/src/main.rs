@@ -2,7 +2,7 @@
 
 mod bus;
 mod ring;
-mod thread_ring;
+mod spinning;
 
 use std::process::ExitCode;
 
@@ -11,7 +11,8 @@ use message_bus_contest::{Contest, Work};
 fn main() -> ExitCode {
     Contest::of("ours")
         .inline::<bus::Handlers>()
-        .threads::<thread_ring::Blocking>(&Work::STREAMS)
+        .tasks::<ring::Ring>(&Work::STREAMS)
         .tasks::<ring::Ring>(&Work::FAN_OUT)
+        .threads::<spinning::Spinning>(&Work::SPINNING)
         .run()
 }

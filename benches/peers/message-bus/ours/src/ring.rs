@@ -7,8 +7,8 @@ use message_bus_contest::{CAPACITY, Checksum, Flow, Message, Tasks, message, mes
 pub(crate) struct Ring;
 
 impl Tasks for Ring {
-    const NOTE: &'static str =
-        "ring of 1,024 between tasks, messages in the ring itself, subscribers read them in place, in batches";
+    const NOTE: &'static str = "ring of 1,024 between tasks; messages lie in the ring, where subscribers read them; batches by \
+                                publish_all and next_batch";
     type Producer = Multicast<Message>;
     type Consumer = Subscriber<Message>;
 
@@ -36,7 +36,7 @@ impl Tasks for Ring {
         let mut checksum = Checksum::default();
         while checksum.seen() < flow.messages {
             if flow.receive == 1 {
-                checksum.see(&*subscriber.next().await.expect("open"));
+                checksum.see(&subscriber.next().await.expect("open"));
             } else {
                 let batch = subscriber.next_batch(flow.receive).await.expect("open");
                 batch.iter().for_each(|message| checksum.see(message));

@@ -1,4 +1,4 @@
-//! tokio's bounded channel between tasks; for a fan-out, one a subscriber.
+//! tokio's bounded channel between tasks; for a fan-out, one channel a subscriber.
 
 use std::process::ExitCode;
 
@@ -6,12 +6,12 @@ use message_bus_contest::{CAPACITY, Checksum, Contest, Flow, Message, Tasks, Wor
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 fn main() -> ExitCode {
-    Contest::of("tokio-mpsc").tasks::<Mpsc>(&Work::STREAMS).tasks::<Mpsc>(&Work::FAN_OUT).run()
+    Contest::of("tokio-mpsc").tasks::<Channels>(&Work::STREAMS).tasks::<Channels>(&Work::FAN_OUT).run()
 }
 
-struct Mpsc;
+struct Channels;
 
-impl Tasks for Mpsc {
+impl Tasks for Channels {
     const NOTE: &'static str =
         "channel of 1,024 between tasks, one a subscriber; batches by reserve_many and recv_many";
     type Producer = Vec<Sender<Message>>;
