@@ -108,3 +108,27 @@ impl Flow {
         (0..self.messages / size).map(move |batch| batch * size..(batch + 1) * size)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_of_a_flow_are_its_messages_in_order() {
+        for work in Work::STREAMS.into_iter().chain(Work::FAN_OUT).chain(Work::SPINNING) {
+            let (flow, _) = work.flow();
+            assert!(flow.batches().flatten().eq(0..flow.messages), "{work}");
+            assert!(flow.send <= CAPACITY && flow.receive <= CAPACITY, "{work}");
+        }
+    }
+
+    #[test]
+    fn ids_of_works_differ() {
+        let works = Work::INLINE.into_iter().chain(Work::STREAMS).chain(Work::FAN_OUT).chain(Work::SPINNING);
+        let mut ids: Vec<String> = works.map(|work| work.id("ours")).collect();
+        let count = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!((ids.len(), count), (8, 8));
+    }
+}

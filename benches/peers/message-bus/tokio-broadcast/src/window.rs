@@ -49,3 +49,29 @@ impl Acknowledge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn producer_gets_a_capacity_ahead_of_the_slowest_consumer_and_no_further() {
+        let (window, acknowledge) = window(8, 2);
+        let is_ready = |number: u64| {
+            let mut room = pin!(window.room_for(number));
+            room.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        assert!((0..8).all(is_ready));
+        assert!(!is_ready(8));
+        (1..=8).for_each(|count| acknowledge.has_read(count));
+        assert!(!is_ready(8), "the other consumer has read nothing");
+        (1..=4).for_each(|count| acknowledge.has_read(count));
+        assert!((8..12).all(is_ready));
+        assert!(!is_ready(12));
+        (5..=8).for_each(|count| acknowledge.has_read(count));
+        assert!((12..16).all(is_ready));
+    }
+}
