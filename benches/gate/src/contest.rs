@@ -175,7 +175,8 @@ impl Contest {
         does(&self.ours) && self.rivals.iter().any(|rival| rival.peer == peer && does(rival))
     }
 
-    /// Compares ours with every rival at every work that `selects` picks. `is_undecided(comparison)` asks for more processes.
+    /// Compares ours with every rival at every work that `selects` picks and that both do. `is_undecided(comparison)` asks for more
+    /// processes.
     ///
     /// # Errors
     /// [`ContestError::Ours`] if our own side fails.
@@ -196,10 +197,8 @@ impl Contest {
                         comparisons.push(comparison(Err(reason.clone())));
                         continue;
                     }
-                    Ok((_, works)) if !works.contains(work) => {
-                        comparisons.push(comparison(Err("it does not do this work".to_owned())));
-                        continue;
-                    }
+                    // Nothing is missing: a limit that names it here is refused.
+                    Ok((_, works)) if !works.contains(work) => continue,
                     Ok((binary, _)) => binary,
                 };
                 if let Some(reason) = hung.get(rival.peer.as_str()) {

@@ -34,7 +34,7 @@ struct Workspace(TempDir);
 
 impl Workspace {
     /// Ours takes 100 ns, `slow` 300 ns, `broken` does not compile, `unproved` did not do its
-    /// work, `stuck` never comes to an end of it, and `silent` does not even say what it can do.
+    /// work, `stuck` never comes to an end of it, `silent` does not even say what it can do, and `elsewhere` does another work.
     fn with_limit(limit: &str) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         let peers = folder.path().join("benches/peers");
@@ -49,6 +49,7 @@ impl Workspace {
             ("broken", "fn main() { no_such_thing() }".to_owned()),
             ("stuck", contender("stuck", 300, 1).replace("let folder", "loop { std::thread::park() }\nlet folder")),
             ("silent", "fn main() { loop { std::thread::park() } }".to_owned()),
+            ("elsewhere", contender("elsewhere", 300, 1).replace("push/1", "pull/1")),
         ] {
             let package = peers.join("thing").join(peer);
             write(&package.join("src/main.rs"), &source);
@@ -110,6 +111,7 @@ fn a_ratio_that_holds_passes_and_absent_rivals_are_missing_with_their_reason() {
     assert!((number(&slow["ratio"]) - 3.0).abs() < 1e-9 && (number(&slow["interval"][0]) - 3.0).abs() < 1e-9);
     assert_eq!((number(&slow["ours"]), number(&slow["theirs"])), (100.0, 300.0));
     assert!(of("broken")["ratio"].is_null() && of("broken")["missing"].is_string());
+    assert!(rows.iter().all(|row| row["peer"] != "elsewhere"), "nothing is missing where a rival does another work");
 
     let kept = gate::rivals::read(&workspace.0.path().join("target/gate"));
     assert_eq!(kept.problems, Vec::<String>::new());

@@ -151,7 +151,7 @@ fn row_of<'r>(report: &'r GateReport, component: &str, comparison: &Comparison) 
 fn print(report: &GateReport, component: &str, comparisons: &[Comparison], out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
-        "{:<22} {:<14} {:>9} {:>9}  {:<26} {:<13} limit",
+        "{:<22} {:<15} {:>9} {:>9}  {:<26} {:<13} limit",
         "work", "peer", "ours", "theirs", "ratio (above 1: ours)", "verdict"
     )?;
     for comparison in comparisons {
@@ -164,9 +164,9 @@ fn print(report: &GateReport, component: &str, comparisons: &[Comparison], out: 
                 let ratio = format!("{:.2} [{:.2}, {:.2}]", found.ratio, found.interval.lo, found.interval.hi);
                 let (ours, theirs) = (time(found.ours), time(found.theirs));
                 let verdict = row.map_or("", |row| row.verdict.word());
-                writeln!(out, "{work:<22} {peer:<14} {ours:>9} {theirs:>9}  {ratio:<26} {verdict:<13} {limit}")?;
+                writeln!(out, "{work:<22} {peer:<15} {ours:>9} {theirs:>9}  {ratio:<26} {verdict:<13} {limit}")?;
             }
-            Err(reason) => writeln!(out, "{work:<22} {peer:<14} MISSING: {reason}")?,
+            Err(reason) => writeln!(out, "{work:<22} {peer:<15} MISSING: {reason}")?,
         }
     }
     let counts = report.counts();

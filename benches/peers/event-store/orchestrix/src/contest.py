@@ -1,29 +1,14 @@
-"""The works of the contest for orchestrix, timed where they run. Prints one line of JSON.
+"""The works of the contest for orchestrix, timed where they run.
 
-Argument: the work as JSON (see `script.rs`). The asynchronous memory store takes part, in a loop that is running: the way in
-which the library's guide measures it.
+Follows `runner.py` of the package `orchestrix`, which imports what is common. The asynchronous memory store takes part, in a loop
+that is running: the way in which the library's guide measures it.
 """
 
-import asyncio
-import gc
-import json
-import logging
-import os
-import sys
-import threading
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-import orchestrix  # noqa: F401 - it sets up logging, which is turned off below
 from orchestrix.core.messaging.message import Event
 from orchestrix.infrastructure.memory import InMemoryAsyncEventStore
 
-logging.disable(logging.CRITICAL)
-logging.getLogger().setLevel(logging.CRITICAL)
-logging.getLogger("orchestrix").setLevel(logging.CRITICAL)
-
-WHEN = datetime(2023, 11, 14, tzinfo=UTC)
 STREAM = "orders-1"
 
 
@@ -54,11 +39,14 @@ async def contents(store, stream):
 
 
 class Saves:
-    """One operation is one call: single events to one stream that grows, batches each to a stream of their own."""
+    """One operation is one call: single events to one stream that grows, batches each to a stream of their own.
 
-    async def prepare(self, work, source):
+    The details are the calls that each store took before it was replaced.
+    """
+
+    async def prepare(self, work):
         self.batch, self.calls_a_round, self.large = work["batch"], work["ops_a_round"], work["large_store"]
-        self.source, self.observed, self.stores = source, 0, []
+        self.source, self.observed, self.details = Source(work["payload"]), 0, []
         self.start_afresh()
 
     def start_afresh(self):
@@ -87,17 +75,17 @@ class Saves:
         streams = 1 if self.batch == 1 else self.calls
         for stream in range(streams):
             self.observed += await contents(self.store, f"orders-{stream}")
-        self.stores.append(self.calls)
+        self.details.append(self.calls)
         self.start_afresh()
 
 
 class Loads:
     """One operation is one visit of the whole stream."""
 
-    async def prepare(self, work, source):
-        self.loads, self.observed, self.stores = work["ops_a_round"], 0, []
+    async def prepare(self, work):
+        self.loads, self.observed, self.details = work["ops_a_round"], 0, []
         self.store = InMemoryAsyncEventStore()
-        await self.store.save(STREAM, source.events(work["events"]), -1)
+        await self.store.save(STREAM, Source(work["payload"]).events(work["events"]), -1)
 
     async def round(self):
         total, load = 0, self.store.load
@@ -125,40 +113,4 @@ class OwnedLoads(Loads):
         return elapsed, 1
 
 
-def end_with_the_parent():
-    """Nothing is written to the input: it ends when the process that holds it is gone, killed or not."""
-    while os.read(0, 1):
-        pass
-    os._exit(1)
-
-
-async def main():
-    work = json.loads(sys.argv[1])
-    contest = {"save": Saves, "load": Loads, "load-owned": OwnedLoads}[work["kind"]]()
-    await contest.prepare(work, Source(work["payload"]))
-    per_op_ns, operations = [], 0
-    warm_up_ends = time.perf_counter_ns() + work["warm_up_ns"]
-    # As in `timeit`, no collection falls into the timing; there are no cycles to collect.
-    gc.disable()
-    while operations == 0 or time.perf_counter_ns() < warm_up_ends:
-        operations += (await contest.round())[1]
-    measuring_ends = time.perf_counter_ns() + work["measure_ns"]
-    while len(per_op_ns) < work["least_rounds"] or time.perf_counter_ns() < measuring_ends:
-        elapsed, done = await contest.round()
-        per_op_ns.append(elapsed / done)
-        operations += done
-    await contest.finish()
-    print(
-        json.dumps(
-            {
-                "per_op_ns": per_op_ns,
-                "operations": operations,
-                "observed": contest.observed,
-                "calls_of_stores": contest.stores,
-            }
-        )
-    )
-
-
-threading.Thread(target=end_with_the_parent, daemon=True).start()
-asyncio.run(main())
+run({"save": Saves, "load": Loads, "load-owned": OwnedLoads})
