@@ -334,3 +334,61 @@ fn a_subscriber_polled_once_and_left_is_woken_and_forgotten() {
     assert_eq!(subscriber.poll_ready(&mut context), Poll::Ready(true), "a message that was not taken is still there");
     assert_eq!(*subscriber.try_next().expect("there"), 1);
 }
+
+#[tokio::test]
+async fn messages_of_any_shape_arrive_whole() {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Padded {
+        small: u8,
+        word: u64,
+        half: u16,
+    }
+    async fn arrives<T: Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static>(messages: &[T]) {
+        let ring = Multicast::new(2).expect("valid");
+        let mut subscriber = ring.subscribe();
+        // More than a lap: old values are dropped, and none twice.
+        for message in messages.iter().cycle().take(7) {
+            ring.publish(message.clone()).await.expect("room");
+            assert_eq!(*subscriber.next().await.expect("open"), *message);
+        }
+    }
+    arrives(&[()]).await;
+    arrives(&[1_u8, 255]).await;
+    arrives(&[u128::MAX, 1]).await;
+    arrives(&[Padded { small: 1, word: 2, half: 3 }, Padded { small: 255, word: u64::MAX, half: 0 }]).await;
+    arrives(&[[1_u64; 16], [u64::MAX; 16]]).await;
+    arrives(&[[1_u64; 17], [u64::MAX; 17]]).await;
+    arrives(&[[3_u8; 72]]).await;
+    arrives(&["text".to_owned(), String::new()]).await;
+    arrives(&[Some(Arc::new(7)), None]).await;
+    arrives(&[vec![Box::new(1)], Vec::new()]).await;
+}
+
+#[tokio::test]
+async fn a_batch_has_all_that_waits() {
+    let ring = Multicast::new(1024).expect("valid");
+    let (mut one, mut other, mut late) = (ring.subscribe(), ring.subscribe(), ring.subscribe());
+    for number in 0..1000_u64 {
+        ring.publish(number).await.expect("room");
+    }
+    for subscriber in [&mut one, &mut other] {
+        let mut batches = 0;
+        while subscriber.read() < 1000 {
+            let from = subscriber.read();
+            let batch = subscriber.next_batch(1000).await.expect("open");
+            assert!(batch.iter().copied().eq(from..from + batch.len() as u64));
+            batches += 1;
+        }
+        assert!(batches <= 10, "{batches} batches for what was there all the time");
+    }
+    let batch = late.next_batch(10).await.expect("open");
+    assert_eq!(batch.len(), 10, "no more than was asked for");
+    let mut iterator = batch.iter();
+    assert_eq!((iterator.next(), iterator.len()), (Some(&0), 9));
+    drop(iterator);
+    drop(batch);
+    assert_eq!(late.read(), 1, "what was not iterated over comes again");
+    let mut newcomer = ring.subscribe();
+    ring.publish(1000).await.expect("room");
+    assert_eq!(newcomer.next_batch(10).await.expect("open").iter().sum::<u64>(), 1000);
+}

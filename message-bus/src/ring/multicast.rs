@@ -1,6 +1,8 @@
 //! The publishing side.
 
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use super::error::{CapacityError, PublishError, Refused};
 use super::lossy::{Loss, Lossy, LossySubscriber};
@@ -122,7 +124,10 @@ impl<T> Multicast<T> {
     /// [`Refused::Full`] or [`Refused::Closed`], with the message.
     #[inline]
     pub fn try_publish(&self, message: T) -> Result<u64, PublishError<T>> {
-        self.try_publish_over(message).map(|(position, _)| position)
+        match self.slots.publish(message) {
+            Ok((position, _)) => Ok(position),
+            Err((refusal, message)) => Err(PublishError { reason: refused(refusal), message }),
+        }
     }
 
     /// [`try_publish`](Self::try_publish), which hands out what was overwritten.
@@ -150,8 +155,8 @@ impl<T> Multicast<T> {
     /// # Errors
     /// Any [`Refused`] but `TooLarge`, with the message.
     #[inline]
-    pub async fn publish(&self, message: T) -> Result<u64, PublishError<T>> {
-        self.publish_over(message).await.map(|(position, _)| position)
+    pub fn publish(&self, message: T) -> impl Future<Output = Result<u64, PublishError<T>>> {
+        Publish { ring: self, message: Some(message), waiting: None, wait: Self::publish_waiting }
     }
 
     /// [`publish`](Self::publish), which hands out what was overwritten.
@@ -255,6 +260,55 @@ impl<T> Multicast<T> {
 
     fn fits(&self, count: usize) -> Result<(), Refused> {
         if count > self.capacity() { Err(Refused::TooLarge) } else { Ok(()) }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The first attempt takes the message from where the caller put it: an asynchronous function would copy it, and its large result, more
+    /// than once, which takes longer than all the rest.
+    struct Publish<'a, T, F, W> {
+        ring: &'a Multicast<T>,
+        message: Option<T>,
+        #[pin]
+        waiting: Option<W>,
+        wait: F,
+    }
+}
+
+impl<'a, T, F, W> Future for Publish<'a, T, F, W>
+where
+    F: Fn(&'a Multicast<T>, T) -> W,
+    W: Future<Output = Result<(u64, Option<T>), PublishError<T>>>,
+{
+    type Output = Result<u64, PublishError<T>>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        if this.waiting.is_none()
+            && this.message.is_some()
+            && let Ok((position, _)) = this.ring.slots.publish_from(this.message)
+        {
+            return Poll::Ready(Ok(position));
+        }
+        self.wait(context)
+    }
+}
+
+impl<'a, T, F, W> Publish<'a, T, F, W>
+where
+    F: Fn(&'a Multicast<T>, T) -> W,
+    W: Future<Output = Result<(u64, Option<T>), PublishError<T>>>,
+{
+    #[cold]
+    #[inline(never)]
+    fn wait(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<u64, PublishError<T>>> {
+        let mut this = self.project();
+        if let Some(message) = this.message.take() {
+            this.waiting.set(Some((this.wait)(this.ring, message)));
+        }
+        let waiting = this.waiting.as_mut().as_pin_mut().expect("a future is not polled after its end");
+        waiting.poll(context).map(|published| published.map(|(position, _)| position))
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod cell;
 mod cursor;
+mod gates;
 mod word;
 
 use std::mem::needs_drop;
@@ -59,7 +60,7 @@ const FLAGS: u64 = CLOSED | GUARDED;
 
 /// Messages that nobody slept through before publishers stop looking for sleepers: many enough that the price of looking again, some
 /// microseconds for the next who sleeps, does not show.
-const CALM: u64 = if cfg!(message_bus_shuttle) { 2 } else { 1 << 14 };
+const CALM: u64 = if cfg!(message_bus_shuttle) { 2 } else { 1 << 12 };
 
 /// The cursor of a subscriber that reads no more.
 const DETACHED: u64 = u64::MAX;
@@ -75,6 +76,8 @@ pub(super) struct Slots<T> {
     tail: CachePadded<AtomicU64>,
     /// Numbers below may be claimed: every message a capacity before them was read by all, or published to none.
     limit: CachePadded<AtomicU64>,
+    /// Everything below is published: what a subscriber that reads batches has found, for the others. It may fall behind.
+    found: CachePadded<AtomicU64>,
     registry: CachePadded<Mutex<Registry<T>>>,
     /// Subscribers that sleep until something is published.
     sleepers: CachePadded<AtomicUsize>,
@@ -113,6 +116,8 @@ pub(super) struct Gate<T> {
     cursor: CachePadded<AtomicU64>,
     /// The first cursor.
     start: u64,
+    /// Whether everything below the first cursor was known to be published when the subscription began.
+    whole: bool,
     capacity: u64,
     pressure: Pressure,
     sleeping: AtomicBool,
@@ -140,6 +145,7 @@ impl<T> Slots<T> {
             mask: capacity - 1,
             tail: CachePadded::new(AtomicU64::new(capacity << SHIFT)),
             limit: CachePadded::new(AtomicU64::new(capacity * 2)),
+            found: CachePadded::new(AtomicU64::new(capacity)),
             registry: CachePadded::new(Mutex::new(Registry {
                 gates: Arc::new(Vec::new()),
                 published: capacity,
@@ -216,7 +222,10 @@ impl<T> Slots<T> {
     // ---------------------------------------------------------------------------------------------------------- publishing
 
     /// Publishes one message; returns its position, counted from 0, and what it has overwritten, or gives it back.
-    #[inline]
+    ///
+    /// Inlined for sure: a result as large as a message, put together by parts and copied as a whole, would make the processor wait until
+    /// the slot's cache lines have come over from the subscribers.
+    #[inline(always)]
     pub(super) fn publish(&self, value: T) -> Result<(u64, Option<T>), (Refusal, T)> {
         match self.claim(1) {
             Ok(number) => {
@@ -225,6 +234,25 @@ impl<T> Slots<T> {
             }
             Err(refusal) => Err((refusal, value)),
         }
+    }
+
+    /// Publishes the message from where it lies; returns its position, and what it has overwritten. Refused, it stays there.
+    ///
+    /// # Panics
+    /// If there is no message.
+    #[inline]
+    pub(super) fn publish_from(&self, message: &mut Option<T>) -> Result<(u64, Option<T>), Refusal> {
+        let value: *const T = message.as_ref().expect("a message that was not published is there");
+        let number = self.claim(1)?;
+        let old = self.take_old(number);
+        // SAFETY: the claim makes this thread the only one at the slot, whose old value is out; the new one is moved, since what is left
+        // in its place is overwritten without being dropped.
+        unsafe {
+            self.slot(number).value.write_from(value);
+            std::ptr::from_mut(message).write(None);
+        }
+        self.announce(number);
+        Ok((number - self.capacity(), old))
     }
 
     /// Publishes all of `values`, at most the capacity, under consecutive positions, or none; returns the first position.
@@ -265,19 +293,25 @@ impl<T> Slots<T> {
         values.clear();
     }
 
-    /// Writes a claimed number, yet to be published; returns what lay in its slot.
+    /// Takes out what a claimed number is about to overwrite.
     #[inline]
-    fn write(&self, number: u64, value: T) -> Option<T> {
+    fn take_old(&self, number: u64) -> Option<T> {
         let slot = self.slot(number);
         // Whoever reads the ring's values has moved past the lap before: `limit` says so, and the claim was below it.
-        let old = if needs_drop::<T>() && slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
+        if needs_drop::<T>() && slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
             // SAFETY: the word says that there is a value, and the claim makes this thread the only one at the slot.
             Some(unsafe { slot.value.read() })
         } else {
             None
-        };
-        // SAFETY: as above; the old value was moved out or needs no drop.
-        unsafe { slot.value.write(value) };
+        }
+    }
+
+    /// Writes a claimed number, yet to be published; returns what lay in its slot.
+    #[inline]
+    fn write(&self, number: u64, value: T) -> Option<T> {
+        let old = self.take_old(number);
+        // SAFETY: the claim makes this thread the only one at the slot; the old value was moved out or needs no drop.
+        unsafe { self.slot(number).value.write(value) };
         old
     }
 
@@ -285,9 +319,15 @@ impl<T> Slots<T> {
     #[inline]
     fn write_one(&self, number: u64, value: T) -> Option<T> {
         let old = self.write(number, value);
+        self.announce(number);
+        old
+    }
+
+    /// Publishes one number that was written.
+    #[inline]
+    fn announce(&self, number: u64) {
         self.slot(number).word.store(word::of(number, 1), Ordering::Release);
         self.tell();
-        old
     }
 
     /// Wakes who sleeps.
@@ -483,106 +523,6 @@ impl<T> Slots<T> {
         if registry.reserved == 0 {
             self.tail.fetch_and(!GUARDED, Ordering::AcqRel);
         }
-    }
-
-    // ---------------------------------------------------------------------------------------------------------- subscribing
-
-    /// A subscriber of what is published from now on.
-    pub(super) fn subscribe(&self, capacity: u64, pressure: Pressure, lossy: Option<Lossy<T>>) -> Arc<Gate<T>> {
-        let mut registry = self.registry();
-        // Nobody claims between the reading of the tail and the new limit.
-        let tail = self.tail.fetch_or(GUARDED, Ordering::AcqRel) >> SHIFT;
-        let gate = Arc::new(Gate {
-            cursor: CachePadded::new(AtomicU64::new(tail)),
-            start: tail,
-            capacity,
-            pressure,
-            sleeping: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-            lossy: lossy.map(Mutex::new),
-        });
-        registry.gates = Arc::new(registry.gates.iter().chain([&gate]).cloned().collect());
-        if gate.lossy.is_none() && capacity < self.capacity() {
-            let limit = self.limit.load(Ordering::Relaxed);
-            self.limit.store(limit.min(tail + capacity), Ordering::Release);
-        }
-        self.unguard(&registry);
-        gate
-    }
-
-    /// Ends a subscription; returns how many messages it had yet to read.
-    fn unsubscribe(&self, gate: &Arc<Gate<T>>) -> u64 {
-        self.rouse(gate);
-        let mut registry = self.registry();
-        let cursor = gate.cursor.swap(DETACHED, Ordering::AcqRel);
-        let tail = self.tail.load(Ordering::Acquire) >> SHIFT;
-        if cursor != DETACHED && gate.start <= registry.published {
-            registry.published = registry.published.max(cursor);
-        }
-        let others = registry.gates.iter().filter(|other| !Arc::ptr_eq(other, gate)).cloned().collect();
-        registry.gates = Arc::new(others);
-        drop(registry);
-        self.room.made();
-        if cursor == DETACHED { 0 } else { tail - cursor }
-    }
-
-    /// Takes out messages that every subscriber has read instead of waiting until they are overwritten: up to as many as fit.
-    pub(super) fn trim(&self) -> Trimmed<T> {
-        if !needs_drop::<T>() {
-            return Trimmed::new();
-        }
-        let mut registry = self.registry();
-        let tail = self.tail.fetch_or(GUARDED, Ordering::AcqRel) >> SHIFT;
-        let cursors = registry.gates.iter().map(|gate| gate.cursor.load(Ordering::Acquire));
-        let end = cursors.min().unwrap_or(tail).min(tail);
-        // What a claim that is under way overwrites is not ours to drop.
-        let mut number = registry.trimmed.max(tail.saturating_sub(self.capacity()));
-        let mut taken = Trimmed::new();
-        while number < end && taken.len() < taken.capacity() && self.published(number).is_some() {
-            let slot = self.slot(number);
-            if slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
-                // SAFETY: all cursors are beyond `number`, claims are guarded, and the claims before that did not reach its slot.
-                taken.push(unsafe { slot.value.read() });
-                slot.word.fetch_or(EMPTY, Ordering::Release);
-            }
-            number += 1;
-        }
-        registry.trimmed = registry.trimmed.max(number);
-        self.unguard(&registry);
-        drop(registry);
-        taken
-    }
-
-    // -------------------------------------------------------------------------------------------------------- lossy reading
-
-    /// Moves what is published, up to `least` and a bit more, from the ring into the hands of a lossy subscriber.
-    fn let_go(&self, gate: &Gate<T>, least: u64) {
-        let cursor = gate.cursor.load(Ordering::Acquire);
-        self.absorb(gate, least.max(cursor.saturating_add(self.capacity() / 8)));
-    }
-
-    /// Hands all that is published below `end` to the policy of a lossy subscriber; `read` gets the state afterwards.
-    fn absorb(&self, gate: &Gate<T>, end: u64) {
-        let lossy = gate.lossy.as_ref().expect("a lossy subscriber");
-        let mut lossy = lossy.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.absorb_locked(gate, &mut lossy, end);
-    }
-
-    fn absorb_locked(&self, gate: &Gate<T>, lossy: &mut Lossy<T>, end: u64) {
-        // Only the holder of the lock moves this cursor.
-        let cursor = gate.cursor.load(Ordering::Acquire);
-        if cursor == DETACHED {
-            return;
-        }
-        let tail = self.tail.load(Ordering::Acquire) >> SHIFT;
-        // Since the caller looked, the subscriber may have read on.
-        let end = end.max(cursor);
-        let published = self.published_until(cursor, end.min(tail)).min(end);
-        let alive = lossy.absorb(cursor - self.capacity()..published - self.capacity(), |position| {
-            // SAFETY: the policy asks for positions of the range alone; they are published, and this cursor keeps them in place.
-            unsafe { self.slot(position + self.capacity()).value.get() }
-        });
-        gate.cursor.store(if alive { published } else { DETACHED }, Ordering::Release);
     }
 }
 

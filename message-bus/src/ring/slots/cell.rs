@@ -20,6 +20,31 @@ impl<T> Cell<T> {
         unsafe { (*self.0.get()).write(value) };
     }
 
+    /// Writes the value that lies at `value`, word by word where it is made of words.
+    ///
+    /// A copy by larger pieces than the value was just put together from would have to wait until the processor's pending stores are done,
+    /// and these wait for the ring's cache lines to come over from its subscribers.
+    ///
+    /// # Safety
+    /// Nobody else is at the cell, `value` is valid for reads, and is treated as moved out of afterwards.
+    #[inline]
+    pub(super) unsafe fn write_from(&self, value: *const T) {
+        const WORD: usize = size_of::<u64>();
+        const MOST: usize = 16 * WORD;
+        let to = self.0.get();
+        if size_of::<T>() <= MOST && size_of::<T>().is_multiple_of(WORD) && align_of::<T>() >= WORD {
+            let (from, to) = (value.cast::<MaybeUninit<u64>>(), to.cast::<MaybeUninit<u64>>());
+            for word in 0..size_of::<T>() / WORD {
+                // SAFETY: both are aligned for words and as long as `T`; words may be uninitialised, where `T` has padding. Volatile so
+                // that the words stay words.
+                unsafe { to.add(word).write(from.add(word).read_volatile()) };
+            }
+        } else {
+            // SAFETY: the caller's promise; a message outside of the ring is not within it.
+            unsafe { to.cast::<T>().copy_from_nonoverlapping(value, 1) };
+        }
+    }
+
     /// # Safety
     /// There is a value, and nobody else is at the cell, now and until the next write.
     #[inline]
@@ -49,6 +74,11 @@ impl<T> Cell<T> {
     pub(super) unsafe fn write(&self, value: T) {
         // SAFETY: the caller's promise.
         self.0.with_mut(|cell| unsafe { (*cell).write(value) });
+    }
+
+    pub(super) unsafe fn write_from(&self, value: *const T) {
+        // SAFETY: the caller's promise.
+        self.0.with_mut(|cell| unsafe { cell.cast::<T>().copy_from_nonoverlapping(value, 1) });
     }
 
     pub(super) unsafe fn read(&self) -> T {

@@ -1,5 +1,6 @@
 //! The reading side: subscribers' cursors, and how they sleep.
 
+use std::ops::Range;
 use std::task::{Context, Poll};
 
 use super::{DETACHED, Gate, SHIFT, Slots};
@@ -12,14 +13,19 @@ pub(in crate::ring) struct Cursor<T> {
     gate: Arc<Gate<T>>,
     /// The same as the gate's cursor.
     next: u64,
-    /// Everything below is known to be published.
+    /// Everything from the first message of this cursor on and below is known to be published.
     seen: u64,
+    /// There was nothing at the last look, and other tasks were let run before the next.
+    yielded: bool,
 }
+
+/// How far a subscriber looks ahead at once: what it finds is still in the nearest cache when it reads it.
+const AHEAD: u64 = 128;
 
 impl<T> Cursor<T> {
     pub(in crate::ring) fn new(slots: Arc<Slots<T>>, gate: Arc<Gate<T>>) -> Self {
         let next = gate.cursor.load(Ordering::Acquire);
-        Self { slots, gate, next, seen: next }
+        Self { slots, gate, next, seen: next, yielded: false }
     }
 
     pub(in crate::ring) fn slots(&self) -> &Arc<Slots<T>> {
@@ -31,15 +37,32 @@ impl<T> Cursor<T> {
         self.next - self.slots.capacity()
     }
 
-    /// How many of the next `most` messages can be read.
+    /// How many of the next `most` messages can be read; not always all that could be.
     #[inline]
     pub(in crate::ring) fn available(&mut self, most: u64) -> u64 {
         let end = self.next.saturating_add(most);
-        // Looking far ahead would take lines from publishers that are about to write them.
-        if self.seen == self.next {
-            self.seen = self.slots.published_until(self.seen, end);
+        // Looking farther than asked would take lines from publishers that are about to write them.
+        if self.seen < end {
+            if most == 1 {
+                self.seen = self.slots.published_until(self.seen, end);
+            } else {
+                self.look_ahead(end);
+            }
         }
         self.seen.min(end) - self.next
+    }
+
+    /// What another subscriber has found needs no second look, and what this one finds it tells the others.
+    fn look_ahead(&mut self, end: u64) {
+        let found = self.slots.found.load(Ordering::Acquire);
+        if found > self.seen {
+            self.seen = found;
+            return;
+        }
+        self.seen = self.slots.published_until(self.seen, end.min(self.seen + AHEAD));
+        if self.gate.whole && self.seen > found {
+            self.slots.found.store(self.seen, Ordering::Release);
+        }
     }
 
     /// The message `offset` places ahead.
@@ -51,6 +74,25 @@ impl<T> Cursor<T> {
         assert!(offset < self.seen - self.next, "only what is available can be read");
         // SAFETY: the number is published and not below the gate's cursor, which stays where it is while `self` is borrowed.
         unsafe { self.slots.slot(self.next + offset).value.get() }
+    }
+
+    /// Calls `each` with the messages so many places ahead.
+    ///
+    /// # Panics
+    /// If [`available`](Self::available) has not said that they are there.
+    #[inline]
+    pub(in crate::ring) fn each<'a>(&'a self, offsets: Range<u64>, mut each: impl FnMut(&'a T)) {
+        assert!(
+            offsets.start <= offsets.end && offsets.end <= self.seen - self.next,
+            "only what is available can be read"
+        );
+        let first = (self.next + offsets.start) & self.slots.mask;
+        let count = offsets.end - offsets.start;
+        let (before, after) = self.slots.slots.split_at(first as usize);
+        for slot in after.iter().chain(before).take(count as usize) {
+            // SAFETY: as for `peek`.
+            each(unsafe { slot.value.get() });
+        }
     }
 
     /// Lets go of the next `count` messages, and of publishers that wait for their room.
@@ -75,7 +117,20 @@ impl<T> Cursor<T> {
     }
 
     /// Ready when something is available, with true, or the end is reached.
+    ///
+    /// Who finds nothing lets other tasks run once before it sleeps: the publisher may be among them, or on another thread and at work.
+    /// Sleeping and being woken costs both sides more.
     pub(in crate::ring) fn poll_available(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.available(1) > 0 {
+            self.yielded = false;
+            return Poll::Ready(true);
+        }
+        // Models are about those who sleep.
+        if !self.yielded && !cfg!(message_bus_loom) && !self.is_at_end() {
+            self.yielded = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         poll_ready(&Arc::clone(&self.slots), &Arc::clone(&self.gate), context, || {
             if self.available(1) > 0 { Some(true) } else { self.is_at_end().then_some(false) }
         })
