@@ -66,6 +66,41 @@ mod every_order {
         });
     }
 
+    /// What a subscriber of batches has found, another reads without a look of its own. One that came when a number was claimed and not
+    /// yet published has found nothing that others could rely on.
+    #[test]
+    fn loom_what_one_has_found_serves_the_others() {
+        explore(2, || {
+            let ring = Multicast::new(4).expect("valid");
+            let mut early = ring.subscribe();
+            let publishers = [1, 2].map(|number| {
+                let ring = ring.clone();
+                thread::spawn(move || ring.try_publish(payload(number)).expect("room"))
+            });
+            let read = |subscriber: &mut crate::ring::Subscriber<Box<u64>>| {
+                let mut all = Vec::new();
+                while let Ok(batch) = subscriber.try_next_batch(4) {
+                    all.extend(batch.iter().map(|number| **number));
+                }
+                all
+            };
+            let reader = thread::spawn(move || {
+                let seen = read(&mut early);
+                (early, seen)
+            });
+            let mut late = ring.subscribe();
+            let mut seen_late = read(&mut late);
+            let (mut early, mut seen) = reader.join().expect("no panic");
+            for publisher in publishers {
+                publisher.join().expect("no panic");
+            }
+            seen.extend(read(&mut early));
+            seen_late.extend(read(&mut late));
+            assert_eq!(seen.len(), 2, "published = delivered");
+            assert!(seen.ends_with(&seen_late), "one order for all");
+        });
+    }
+
     #[test]
     fn loom_a_subscriber_that_sleeps_is_woken() {
         explore(3, || {
