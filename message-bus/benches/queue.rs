@@ -127,6 +127,14 @@ fn two_counters(batch: usize) -> (Duration, u64) {
         producer,
         consumer,
         |mut producer| {
+            if batch == 1 {
+                for number in 0..MESSAGES {
+                    while !producer.try_push_one(message(number)) {
+                        spin_loop();
+                    }
+                }
+                return;
+            }
             let mut messages = Vec::with_capacity(batch);
             for first in (0..MESSAGES).step_by(batch) {
                 messages.clear();

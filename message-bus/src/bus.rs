@@ -26,7 +26,8 @@ use crate::topic::Topic;
 /// A message bus in one process. Clones are the same bus; when the last is dropped it takes no more messages, and its queues are
 /// worked off.
 ///
-/// A handler that holds a clone of its own bus keeps both alive until [`shutdown`](Self::shutdown).
+/// A handler that holds a clone of its own bus keeps both alive until [`shutdown`](Self::shutdown), and longer while a message that it
+/// could not handle is a dead letter: it should hold a [`WeakBus`].
 #[derive(Clone, Debug)]
 pub struct Bus {
     inner: Arc<Inner>,
@@ -119,11 +120,15 @@ impl Shutdown {
         if self.closed.load(Ordering::Acquire) { Err(SubscribeError::Closed) } else { Ok(()) }
     }
 
-    /// Keeps an account of the queue until the end; of those that have ended by themselves, only until there are many.
-    pub(crate) fn watch(&self, control: &Arc<QueueControl>) {
+    /// Keeps an account of the queue until the end; of those that have ended by themselves, only until there are many. A queue that comes
+    /// after the beginning of a shutdown is refused.
+    pub(crate) fn watch(&self, control: &Arc<QueueControl>) -> Result<(), SubscribeError> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        // A shutdown looks at the queues after it has closed the bus.
+        self.check()?;
         queues.retain(|queue| !queue.tasks.is_empty());
         queues.push(Arc::clone(control));
+        Ok(())
     }
 }
 
@@ -236,7 +241,10 @@ pub struct ShutdownReport {
     pub dropped: u64,
     /// Not handled when the deadline came.
     pub abandoned: u64,
-    /// The final account of each queue that was there, by the name of its subscription.
+    /// Queues with a handler at work that could not be dropped in the moment that it was given after the deadline: the message that it
+    /// has in hand is in none of the numbers.
+    pub unfinished: usize,
+    /// The account of each queue that was there, by the name of its subscription.
     pub queues: Vec<(Arc<str>, QueueStats)>,
 }
 
@@ -351,7 +359,8 @@ impl Bus {
     /// # Cancellation
     /// Dropped, the bus is shut down and its queues go on being worked off, without a deadline; another call waits for them.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
-        let deadline = Instant::now() + deadline;
+        // A deadline beyond what the clock can say is none.
+        let deadline = Instant::now().checked_add(deadline);
         let shutdown = &self.inner.shutdown;
         shutdown.closed.store(true, Ordering::Release);
         let queues = shutdown.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -363,7 +372,7 @@ impl Bus {
         // Publishers that have room set aside are calling inline handlers: their messages are accepted.
         let mut open = topics.clone();
         loop {
-            let late = Instant::now() >= deadline;
+            let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             open.retain(|topic| !topic.close(late));
             if open.is_empty() {
                 break;
@@ -376,9 +385,15 @@ impl Bus {
             }
             self.inner.delays.tasks.wait().await;
         };
-        if tokio::time::timeout_at(deadline, worked_off()).await.is_err() {
+        let in_time = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, worked_off()).await.is_ok(),
+            None => {
+                worked_off().await;
+                true
+            }
+        };
+        if !in_time {
             shutdown.abort.cancel();
-            // A handler that does not return from a poll cannot be dropped: its message is in nobody's account but its own.
             drop(tokio::time::timeout(ABORTING, worked_off()).await);
         }
         topics.iter().for_each(|topic| topic.forget_handlers());
@@ -392,6 +407,7 @@ impl Bus {
             report.dead_lettered += after.dead_lettered - before.dead_lettered;
             report.dropped += after.dropped - before.dropped;
             report.abandoned += after.abandoned - before.abandoned;
+            report.unfinished += usize::from(!queue.tasks.is_empty());
             report.queues.push((Arc::clone(&queue.name), after));
         }
         report

@@ -1,6 +1,7 @@
 //! Messages as CloudEvents 1.0 in their JSON format
 //! (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>): what leaves the process, or comes from another.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -86,7 +87,7 @@ pub enum ExtensionValue {
 pub struct CloudEvent {
     /// Unique among the events of its source; not empty.
     pub id: String,
-    /// Where it happened: a URI reference, not empty.
+    /// Where it happened: a URI reference, not empty. Nothing checks more than that.
     pub source: String,
     /// What kind of event it is; not empty.
     pub event_type: String,
@@ -96,7 +97,7 @@ pub struct CloudEvent {
     pub time: Option<SystemTime>,
     /// What `data` is; without it JSON.
     pub datacontenttype: Option<String>,
-    /// The URI of the schema that `data` keeps to.
+    /// The URI of the schema that `data` keeps to. Nothing checks that it is one.
     pub dataschema: Option<String>,
     /// Further attributes: names of lower-case letters and digits.
     pub extensions: BTreeMap<String, ExtensionValue>,
@@ -163,17 +164,18 @@ impl CloudEvent {
     }
 
     /// Who the message is that this event is the envelope of: to go on with what it belongs to. An id, or correlation or causation, that
-    /// is no UUID becomes one by its name (version 5), the same for the same text; an event without a time has that of now.
+    /// is no UUID becomes one by its name (version 5), the same for the same text, so that they still name each other; events of several
+    /// sources that share such an id share this one too. An event without a time has that of now.
     pub fn metadata(&self) -> Metadata {
-        let own = named(&self.id, &self.source);
+        let own = named(&self.id);
         let text = |name: &str| match self.extensions.get(name) {
             Some(ExtensionValue::Text(text)) => Some(text.as_str()),
             _ => None,
         };
         let mut metadata = Metadata::root();
         metadata.id = own;
-        metadata.correlation = text(CORRELATION_ID).map_or(own, |id| named(id, ""));
-        metadata.causation = text(CAUSATION_ID).map(|id| named(id, &self.source));
+        metadata.correlation = text(CORRELATION_ID).map_or(own, named);
+        metadata.causation = text(CAUSATION_ID).map(named);
         metadata.trace = text(TRACEPARENT).and_then(|parent| TraceContext::parse(parent, text(TRACESTATE)).ok());
         metadata.time = self.time.unwrap_or(metadata.time);
         metadata
@@ -197,9 +199,10 @@ impl CloudEvent {
             }
         }
         if let Some(time) = self.time {
+            let time = Timestamp::try_from(time).ok().map(|time| time.to_string());
             let time =
-                Timestamp::try_from(time).map_err(|_| wrong("time", "a time between the years -9999 and 9999"))?;
-            object.insert("time".into(), time.to_string().into());
+                time.filter(|time| !time.starts_with('-')).ok_or_else(|| wrong("time", "in the years 0 to 9999"))?;
+            object.insert("time".into(), time.into());
         }
         for (name, value) in &self.extensions {
             check_name(name)?;
@@ -303,12 +306,17 @@ fn read_time(text: &str) -> Result<SystemTime, CloudEventError> {
     let is_narrow = shape.take(19).eq(*b"0000-00-00T00:00:00") && !text.contains(['[', ' ', ',']);
     let ends_well = text.ends_with(['Z', 'z'])
         || text.len() >= 25 && text.as_bytes()[text.len() - 3] == b':' && text.as_bytes()[text.len() - 6] != b':';
+    // Digits of a second beyond the ninth are not kept.
+    let digits = text.get(20..).map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let text = match text.as_bytes().get(19) {
+        Some(b'.') if digits > 9 => Cow::from(format!("{}{}", &text[..29], &text[20 + digits..])),
+        _ => Cow::from(text),
+    };
     let time = text.parse::<Timestamp>().ok().filter(|_| is_narrow && ends_well);
     time.map(SystemTime::from).ok_or_else(|| wrong("time", "a time by RFC 3339"))
 }
 
 /// The id that is this UUID, or the one that such a name has.
-fn named(name: &str, within: &str) -> MessageId {
-    let by_name = || Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{within}\n{name}").as_bytes());
-    MessageId::from_uuid(name.parse().unwrap_or_else(|_| by_name()))
+fn named(name: &str) -> MessageId {
+    MessageId::from_uuid(name.parse().unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())))
 }

@@ -307,8 +307,8 @@ impl Bus {
         if at_work >= holder.at_most {
             return Err(SendError::Rejected(command));
         }
-        let (metadata, draining) = inherited();
-        let mut current = Current::new(Running::OnTheStack(metadata), draining);
+        let (metadata, busy) = inherited();
+        let mut current = Current::new(Running::OnTheStack(metadata), busy);
         let failed = |cause| SendError::Handler(Failure { handler: Arc::clone(&holder.name), cause });
         let started = {
             let _in_here = current.enter();

@@ -18,7 +18,7 @@ use crate::dead_letter::{DeadLetters, Reason, Replay, Undeliverable};
 use crate::delivery::Carrier;
 use crate::error::{Cause, HandlerError};
 use crate::message::{Event, Message};
-use crate::metadata::Source as _;
+use crate::metadata::{Busy, Source as _};
 use crate::publish::{Origin, publish_carried};
 use crate::publisher::{FailurePolicy, PublishError, PublishReport};
 use crate::raw::RawMessage;
@@ -82,7 +82,7 @@ pub struct Delayed<M> {
 impl<M> Delayed<M> {
     /// Takes the message back, unless it is being published.
     pub fn cancel(self) -> Option<M> {
-        let carrier = self.waiting.take()?;
+        let (carrier, _place) = self.waiting.take()?;
         self.counts.cancelled.fetch_add(1, Ordering::AcqRel);
         self.task.abort();
         // Nobody else has seen it.
@@ -96,10 +96,11 @@ impl<M> fmt::Debug for Delayed<M> {
     }
 }
 
-struct Waiting<M>(Mutex<Option<Arc<Carrier<M>>>>);
+/// A message and its place among those that may wait.
+struct Waiting<M>(Mutex<Option<(Arc<Carrier<M>>, OwnedSemaphorePermit)>>);
 
 impl<M> Waiting<M> {
-    fn take(&self) -> Option<Arc<Carrier<M>>> {
+    fn take(&self) -> Option<(Arc<Carrier<M>>, OwnedSemaphorePermit)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -165,7 +166,7 @@ impl Delays {
         let Ok(runtime) = Handle::try_current() else { return Err(DelayError::NoRuntime(message)) };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return Err(DelayError::TooMany(message)) };
         let carrier = Carrier::new(message, Origin::here(None).metadata);
-        let waiting = Arc::new(Waiting(Mutex::new(Some(carrier))));
+        let waiting = Arc::new(Waiting(Mutex::new(Some((carrier, place)))));
         self.counts.accepted.fetch_add(1, Ordering::AcqRel);
         let due = Due {
             waiting: Arc::clone(&waiting),
@@ -174,7 +175,6 @@ impl Delays {
             dead_letters: Weak::clone(&self.dead_letters),
             ended: self.ended.clone(),
             abort: self.abort.clone(),
-            _place: place,
         };
         let task = self.tasks.spawn_on(due.run(delay), &runtime).abort_handle();
         Ok(Delayed { waiting, task, counts: Arc::clone(&self.counts) })
@@ -189,18 +189,15 @@ trait Target<M>: Send + Sync + 'static {
     ) -> impl Future<Output = Result<PublishReport, PublishError<Arc<Carrier<M>>>>> + Send;
 }
 
-struct OfType<M> {
-    topic: Arc<Topic<M>>,
-    policy: FailurePolicy,
-}
+struct OfType<M>(Arc<Topic<M>>);
 
 impl<M: Event> Target<M> for OfType<M> {
     async fn publish(&self, carrier: Arc<Carrier<M>>) -> Result<PublishReport, PublishError<Arc<Carrier<M>>>> {
-        if self.topic.closed.load(Ordering::Acquire) {
+        if self.0.closed.load(Ordering::Acquire) {
             return Err(PublishError::Closed(carrier));
         }
-        let handlers = self.topic.handlers.load_full();
-        publish_carried(&[(&*self.topic, handlers.queued)], &handlers, self.policy, carrier, 0).await
+        let handlers = self.0.handlers.load_full();
+        publish_carried(&[(&*self.0, handlers.queued)], &handlers, FailurePolicy::AllFailed, carrier, Busy::NONE).await
     }
 }
 
@@ -214,10 +211,10 @@ impl Target<RawMessage> for BySubject {
         let Some(inner) = self.0.upgrade().filter(|inner| !inner.is_shut_down()) else {
             return Err(PublishError::Closed(carrier));
         };
-        let (route, policy) = (inner.routes.with(&carrier.message().subject, Arc::clone), inner.policy);
+        let route = inner.routes.find(&carrier.message().subject);
         // The bus is not kept alive by a publish that waits.
         drop(inner);
-        publish_carried(&route.topics, &route.handlers, policy, carrier, 0).await
+        publish_carried(&route.topics, &route.handlers, FailurePolicy::AllFailed, carrier, Busy::NONE).await
     }
 }
 
@@ -228,7 +225,6 @@ struct Due<M, T> {
     dead_letters: Weak<DeadLetters>,
     ended: CancellationToken,
     abort: CancellationToken,
-    _place: OwnedSemaphorePermit,
 }
 
 impl<M: Message, T: Target<M>> Due<M, T> {
@@ -238,7 +234,7 @@ impl<M: Message, T: Target<M>> Due<M, T> {
             () = self.ended.cancelled() => {}
             () = tokio::time::sleep(delay) => {}
         }
-        let Some(carrier) = self.waiting.take() else { return };
+        let Some((carrier, _place)) = self.waiting.take() else { return };
         if self.ended.is_cancelled() {
             return self.bury(carrier, Reason::Shutdown, None, 0);
         }
@@ -297,16 +293,16 @@ impl<M: Message, T: Target<M>> Replay for Letter<M, T> {
 
 impl Bus {
     /// Publishes a message after `delay`, in a task of its own: to the handlers that are subscribed then. What is refused then, or
-    /// fails in all its handlers, becomes a dead letter, whose replay publishes it again. A message delayed by a handler inherits, as if it
+    /// fails in all its handlers and reaches no queue, whatever the bus's [`FailurePolicy`], becomes a dead letter, whose replay
+    /// publishes it again. A message delayed by a handler inherits, as if it
     /// were published.
     ///
-    /// The delay has the precision of tokio's timers, a millisecond.
+    /// The delay has the precision of tokio's timers, a millisecond; the runtime has to have them enabled.
     ///
     /// # Errors
     /// [`DelayError`].
     pub fn publish_after<M: Event>(&self, delay: Duration, message: M) -> Result<Delayed<M>, DelayError<M>> {
-        let target = OfType { topic: self.topic::<M>(), policy: self.inner().policy };
-        self.inner().delays.delay(delay, message, target)
+        self.inner().delays.delay(delay, message, OfType(self.topic()))
     }
 
     /// Publishes a message to its subject after `delay`: see [`publish_after`](Self::publish_after).

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use crate::delivery::Carrier;
 use crate::error::{Cause, Failure};
 use crate::handler::Pending;
-use crate::metadata::{Current, Running};
+use crate::metadata::{Busy, Current, Running};
 use crate::publisher::FailurePolicy;
 use crate::topic::{Call, Handlers, Inline};
 
@@ -81,13 +81,13 @@ impl<M> Drop for Lent<'_, M> {
 pub(crate) async fn call_asynchronous<M: Send + Sync + 'static>(
     handlers: &Handlers<M>,
     carrier: &Arc<Carrier<M>>,
-    draining: u64,
+    busy: Busy,
     policy: FailurePolicy,
     failures: &mut Vec<Failure>,
 ) {
     let mut lent = Lent { handlers, run: Some(handlers.runs.pop().unwrap_or_else(|| Run::new(handlers))) };
     let run = lent.run.as_mut().expect("just put there");
-    let mut current = Current::new(Running::Carried(Arc::clone(carrier) as Arc<_>), draining);
+    let mut current = Current::new(Running::Carried(Arc::clone(carrier) as Arc<_>), busy);
     {
         let _in_here = current.enter();
         for call in &mut run.calls {

@@ -1,4 +1,5 @@
-//! Tower layers: around publishing, since a [`Publisher`] is a service of messages, and around handlers.
+//! Tower layers: around publishing, since a [`Publisher`] is a service of its messages and a [`Bus`] of those to subjects, and around
+//! handlers.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -9,11 +10,13 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::bus::Bus;
 use crate::delivery::Delivery;
 use crate::error::{BoxError, HandlerError};
 use crate::handler::Handler;
 use crate::message::{Event, Message};
 use crate::publisher::{PublishError, PublishReport, Publisher};
+use crate::raw::RawMessage;
 
 type BoxFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
@@ -32,6 +35,22 @@ impl<M: Event> Service<M> for Publisher<M> {
     fn call(&mut self, message: M) -> Self::Future {
         let publisher = self.clone();
         Box::pin(async move { publisher.publish(message).await })
+    }
+}
+
+/// Publishes to subjects what it is called with: [`Bus::publish_subject`] for tower's layers, as a [`Publisher`] does for a type.
+impl Service<RawMessage> for Bus {
+    type Response = PublishReport;
+    type Error = PublishError<RawMessage>;
+    type Future = BoxFuture<PublishReport, PublishError<RawMessage>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, message: RawMessage) -> Self::Future {
+        let bus = self.clone();
+        Box::pin(async move { bus.publish_subject(message).await })
     }
 }
 

@@ -132,13 +132,35 @@ impl Running {
 /// What a thread is doing for the bus.
 pub(crate) struct Current {
     pub(crate) message: Running,
-    /// The topic whose queue the handler drains, or 0: a handler that waited for room there would wait for itself.
-    pub(crate) draining: u64,
+    /// Where a handler that waited for room would wait for itself.
+    pub(crate) busy: Busy,
+}
+
+/// Topics that cannot go on before what runs here has finished: whose queue the handler drains, or where the publish that it was called
+/// by has room set aside. As many as handlers usually are nested; beyond, the outermost is forgotten.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Busy([u64; 4]);
+
+impl Busy {
+    pub(crate) const NONE: Self = Self([0; 4]);
+
+    #[must_use]
+    pub(crate) fn with(mut self, topic: u64) -> Self {
+        if !self.contains(topic) {
+            self.0.rotate_right(1);
+            self.0[0] = topic;
+        }
+        self
+    }
+
+    pub(crate) fn contains(self, topic: u64) -> bool {
+        self.0.contains(&topic)
+    }
 }
 
 impl Current {
-    pub(crate) fn new(message: Running, draining: u64) -> Self {
-        Self { message, draining }
+    pub(crate) fn new(message: Running, busy: Busy) -> Self {
+        Self { message, busy }
     }
 
     /// Puts this in the place of what the thread was doing until the guard is dropped.
@@ -184,14 +206,14 @@ impl Drop for Entered<'_> {
 
 thread_local! {
     static CURRENT: RefCell<Current> =
-        const { RefCell::new(Current { message: Running::Nothing, draining: 0 }) };
+        const { RefCell::new(Current { message: Running::Nothing, busy: Busy::NONE }) };
 }
 
-/// What a message published here inherits, and the topic that the publisher drains.
+/// What a message published here inherits, and where the publisher must not wait.
 #[inline]
-pub(crate) fn inherited() -> (Option<Box<Metadata>>, u64) {
+pub(crate) fn inherited() -> (Option<Box<Metadata>>, Busy) {
     CURRENT.with_borrow_mut(|current| match current.message {
-        Running::Nothing => (None, 0),
-        _ => (current.message.metadata().map(|parent| Box::new(parent.child())), current.draining),
+        Running::Nothing => (None, Busy::NONE),
+        _ => (current.message.metadata().map(|parent| Box::new(parent.child())), current.busy),
     })
 }

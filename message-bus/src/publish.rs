@@ -1,36 +1,86 @@
 //! What happens in a publish: room in the queues first, then the inline handlers, then the queues.
 
 use std::borrow::Borrow;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
-use arc_swap::Guard;
+use pin_project_lite::pin_project;
 use smallvec::SmallVec;
 
 use crate::delivery::Carrier;
 use crate::dispatch::{call_asynchronous, call_synchronous};
 use crate::message::{Event, Message};
-use crate::metadata::{Current, Metadata, Rooted, Running, inherited};
+use crate::metadata::{Busy, Current, Metadata, Rooted, Running, inherited};
 use crate::publisher::{FailurePolicy, PublishError, PublishReport};
 use crate::ring::{self, Permit, Refused};
 use crate::topic::{Handlers, Ring, Topic};
 
-/// Metadata that the publisher has given, or what is inherited here, with the topic that the publisher drains.
+/// Metadata that the publisher has given, or what is inherited here, and where the publisher must not wait.
 pub(crate) struct Origin {
     pub(crate) metadata: Option<Box<Metadata>>,
-    pub(crate) draining: u64,
+    pub(crate) busy: Busy,
 }
 
 impl Origin {
     pub(crate) fn here(given: Option<Box<Metadata>>) -> Self {
-        let (inherited, draining) = inherited();
-        Self { metadata: given.or(inherited), draining }
+        let (inherited, busy) = inherited();
+        Self { metadata: given.or(inherited), busy }
+    }
+}
+
+pin_project! {
+    /// A publish to the handlers of one type. Synchronous handlers alone are called at the first poll, with the message where it lies:
+    /// an asynchronous function would move it, and its result, about for longer than the handlers take.
+    pub(crate) struct Publish<'a, M, F, W> {
+        topic: &'a Topic<M>,
+        policy: FailurePolicy,
+        message: Option<M>,
+        #[pin]
+        carried: Option<W>,
+        carry: F,
     }
 }
 
 /// A publish to the handlers of one type.
 #[inline]
-pub(crate) async fn publish<M: Event>(
+pub(crate) fn publish<M: Event>(
+    topic: &Topic<M>,
+    policy: FailurePolicy,
+    message: M,
+) -> impl Future<Output = Result<PublishReport, PublishError<M>>> {
+    Publish { topic, policy, message: Some(message), carried: None, carry: publish_waiting }
+}
+
+impl<'a, M, F, W> Future for Publish<'a, M, F, W>
+where
+    F: Fn(&'a Topic<M>, FailurePolicy, M) -> W,
+    W: Future<Output = Result<PublishReport, PublishError<M>>>,
+{
+    type Output = Result<PublishReport, PublishError<M>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(message) = this.message {
+            if !this.topic.closed.load(Ordering::Acquire) {
+                let handlers = this.topic.handlers.load();
+                if handlers.are_all_synchronous() {
+                    let published = publish_on_the_stack(&handlers, *this.policy, message);
+                    *this.message = None;
+                    return Poll::Ready(published);
+                }
+            }
+            if let Some(message) = this.message.take() {
+                this.carried.set(Some((this.carry)(*this.topic, *this.policy, message)));
+            }
+        }
+        this.carried.as_pin_mut().expect("a future is not polled after its end").poll(context)
+    }
+}
+
+async fn publish_waiting<M: Event>(
     topic: &Topic<M>,
     policy: FailurePolicy,
     message: M,
@@ -38,16 +88,10 @@ pub(crate) async fn publish<M: Event>(
     if topic.closed.load(Ordering::Acquire) {
         return Err(PublishError::Closed(message));
     }
-    let handlers = topic.handlers.load();
-    if handlers.are_all_synchronous() {
-        return publish_on_the_stack(&handlers, policy, &message);
-    }
-    let handlers = Guard::into_inner(handlers);
-    let Origin { metadata, draining } = Origin::here(None);
+    let handlers = topic.handlers.load_full();
+    let Origin { metadata, busy } = Origin::here(None);
     let carrier = topic.carry(message, metadata);
-    publish_carried(&[(topic, handlers.queued)], &handlers, policy, carrier, draining)
-        .await
-        .map_err(PublishError::returned)
+    publish_carried(&[(topic, handlers.queued)], &handlers, policy, carrier, busy).await.map_err(PublishError::returned)
 }
 
 /// [`publish`] with metadata that the publisher has.
@@ -61,11 +105,9 @@ pub(crate) async fn publish_with<M: Event>(
         return Err(PublishError::Closed(message));
     }
     let handlers = topic.handlers.load_full();
-    let Origin { metadata, draining } = Origin::here(Some(Box::new(metadata)));
+    let Origin { metadata, busy } = Origin::here(Some(Box::new(metadata)));
     let carrier = topic.carry(message, metadata);
-    publish_carried(&[(topic, handlers.queued)], &handlers, policy, carrier, draining)
-        .await
-        .map_err(PublishError::returned)
+    publish_carried(&[(topic, handlers.queued)], &handlers, policy, carrier, busy).await.map_err(PublishError::returned)
 }
 
 /// A publish that waits for nothing.
@@ -89,10 +131,10 @@ pub(crate) fn try_publish<M: Event>(
         Ok(permit) => permit,
         Err(reason) => return Err(refused(reason)(message)),
     };
-    let Origin { metadata, draining } = Origin::here(None);
+    let Origin { metadata, busy } = Origin::here(None);
     let carrier = topic.carry(message, metadata);
     let mut report = PublishReport::default();
-    synchronous(&handlers, policy, &carrier, draining, &mut report);
+    synchronous(&handlers, policy, &carrier, busy.with(topic.id), &mut report);
     hand_over(&[(topic, handlers.queued)], &mut [permit], carrier, &mut report);
     judged(report, policy)
 }
@@ -107,8 +149,8 @@ pub(crate) fn publish_on_the_stack<M, R>(
     if let Some(_in_here) = Rooted::enter() {
         report.called = call_synchronous(&handlers.inline, message, policy, &mut report.failures);
     } else {
-        let (metadata, draining) = inherited();
-        let mut current = Current::new(Running::OnTheStack(metadata), draining);
+        let (metadata, busy) = inherited();
+        let mut current = Current::new(Running::OnTheStack(metadata), busy);
         let _in_here = current.enter();
         report.called = call_synchronous(&handlers.inline, message, policy, &mut report.failures);
     }
@@ -120,44 +162,45 @@ fn synchronous<M: Message>(
     handlers: &Handlers<M>,
     policy: FailurePolicy,
     carrier: &Arc<Carrier<M>>,
-    draining: u64,
+    busy: Busy,
     report: &mut PublishReport,
 ) {
     if handlers.asynchronous < handlers.inline.len() {
-        let mut current = Current::new(Running::Carried(Arc::clone(carrier) as Arc<_>), draining);
+        let mut current = Current::new(Running::Carried(Arc::clone(carrier) as Arc<_>), busy);
         let _in_here = current.enter();
         report.called = call_synchronous(&handlers.inline, carrier.message(), policy, &mut report.failures);
     }
 }
 
 /// A publish to some topics, each with how many queues read it: those of one type are one topic, a subject has as many as patterns match.
-/// They are in the order of their ids, so that publishers who wait for room in several do not wait for each other.
 pub(crate) async fn publish_carried<M: Message, T: Borrow<Topic<M>>>(
     topics: &[(T, usize)],
     handlers: &Handlers<M>,
     policy: FailurePolicy,
     carrier: Arc<Carrier<M>>,
-    draining: u64,
+    mut busy: Busy,
 ) -> Result<PublishReport, PublishError<Arc<Carrier<M>>>> {
     if let [(topic, queued)] = topics
         && *queued > 0
         && handlers.inline.is_empty()
     {
-        return enqueue(topic.borrow(), draining, carrier, *queued).await;
+        return enqueue(topic.borrow(), busy, carrier, *queued).await;
     }
-    let mut permits = SmallVec::<[Permit<'_, Arc<Carrier<M>>>; 1]>::new();
-    for (topic, _) in topics.iter().filter(|(_, queued)| *queued > 0) {
-        match reserve(topic.borrow(), draining).await {
-            Ok(permit) => permits.push(permit),
-            Err(refused) => return Err(refused(carrier)),
+    let mut permits = match reserve(topics, busy).await {
+        Ok(permits) => permits,
+        Err(refused) => return Err(refused(carrier)),
+    };
+    if !handlers.inline.is_empty() {
+        for (topic, _) in topics.iter().filter(|(_, queued)| *queued > 0) {
+            busy = busy.with(topic.borrow().id);
         }
     }
     let mut report = PublishReport::default();
-    synchronous(handlers, policy, &carrier, draining, &mut report);
+    synchronous(handlers, policy, &carrier, busy, &mut report);
     let stopped = policy == FailurePolicy::FailFast && !report.failures.is_empty();
     if handlers.asynchronous > 0 && !stopped {
         report.called += handlers.asynchronous;
-        call_asynchronous(handlers, &carrier, draining, policy, &mut report.failures).await;
+        call_asynchronous(handlers, &carrier, busy, policy, &mut report.failures).await;
     }
     if !permits.is_empty() {
         hand_over(topics, &mut permits, carrier, &mut report);
@@ -172,17 +215,43 @@ fn ring<M>(topic: &Topic<M>) -> &Ring<M> {
     topic.ring.get().expect("a queue is counted after it has subscribed to the ring")
 }
 
-/// Sets room for one message aside. A handler that drains the queue itself does not wait for it.
-async fn reserve<M, R>(
-    topic: &Topic<M>,
-    draining: u64,
-) -> Result<Permit<'_, Arc<Carrier<M>>>, fn(R) -> PublishError<R>> {
-    let ring = ring(topic);
-    match ring.try_reserve(1) {
-        Ok(permit) => Ok(permit),
-        Err(Refused::Full) if draining == topic.id => Err(PublishError::WouldDeadlock),
-        Err(Refused::Full) => ring.reserve(1).await.map_err(refused),
-        Err(reason) => Err(refused(reason)),
+type Permits<'a, M> = SmallVec<[Permit<'a, Arc<Carrier<M>>>; 1]>;
+
+/// Sets room for one message aside in every topic that has queues. Who waits holds no room: what waits for that could be what has to
+/// go on first.
+async fn reserve<'a, M: 'a, T: Borrow<Topic<M>>, R>(
+    topics: &'a [(T, usize)],
+    busy: Busy,
+) -> Result<Permits<'a, M>, fn(R) -> PublishError<R>> {
+    let mut permits = Permits::new();
+    let mut full: Option<usize> = None;
+    'from_the_start: loop {
+        permits.clear();
+        if let Some(index) = full {
+            // Its place is kept, while the others are tried.
+            permits.push(ring(topics[index].0.borrow()).reserve(1).await.map_err(refused)?);
+        }
+        for (index, (topic, _)) in topics.iter().enumerate().filter(|(_, (_, queued))| *queued > 0) {
+            if full == Some(index) {
+                continue;
+            }
+            let topic = topic.borrow();
+            match ring(topic).try_reserve(1) {
+                Ok(permit) => permits.push(permit),
+                Err(Refused::Full) if busy.contains(topic.id) => return Err(PublishError::WouldDeadlock),
+                Err(Refused::Full) => {
+                    full = Some(index);
+                    continue 'from_the_start;
+                }
+                Err(reason) => return Err(refused(reason)),
+            }
+        }
+        if let Some(index) = full {
+            // The order of the topics is that of the permits.
+            let place = topics[..index].iter().filter(|(_, queued)| *queued > 0).count();
+            permits[..=place].rotate_left(1);
+        }
+        return Ok(permits);
     }
 }
 
@@ -197,14 +266,14 @@ fn refused<R>(reason: Refused) -> fn(R) -> PublishError<R> {
 /// Publishes to the queues of one topic alone.
 async fn enqueue<M>(
     topic: &Topic<M>,
-    draining: u64,
+    busy: Busy,
     carrier: Arc<Carrier<M>>,
     queued: usize,
 ) -> Result<PublishReport, PublishError<Arc<Carrier<M>>>> {
     let ring = ring(topic);
     let mut published = ring.try_publish_over(carrier);
     if let Err(ring::PublishError { reason: Refused::Full, message: carrier }) = published {
-        if draining == topic.id {
+        if busy.contains(topic.id) {
             return Err(PublishError::WouldDeadlock(carrier));
         }
         published = ring.publish_over(carrier).await;

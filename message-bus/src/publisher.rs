@@ -138,7 +138,8 @@ impl<M: Event> Publisher<M> {
     /// Publishes a message: reserves room in the queues, calls the inline handlers and waits for them, then hands the message to the
     /// queues.
     ///
-    /// The handlers are those of one moment at the start: what subscribes meanwhile gets the next message. Synchronous ones are
+    /// The inline handlers are those of one moment at the start: what subscribes meanwhile gets the next message. A queue that
+    /// subscribes while they run gets this one already, and is not counted in the report. Synchronous ones are
     /// called first, in the order of subscription, asynchronous ones then at once, in the caller's own task. With no subscription
     /// at all the publish succeeds.
     ///

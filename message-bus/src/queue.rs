@@ -20,7 +20,7 @@ use crate::delivery::{Carrier, Delivery};
 use crate::error::Cause;
 use crate::handler::Handler;
 use crate::message::Message;
-use crate::metadata::{Current, Running, Source as _};
+use crate::metadata::{Busy, Current, Running, Source as _};
 use crate::retry::RetryPolicy;
 use crate::ring::{LossySubscriber, Received, Subscriber};
 use crate::topic::Topic;
@@ -166,15 +166,14 @@ impl<M> RingInbox<M> {
 
 impl<M> Drop for RingInbox<M> {
     fn drop(&mut self) {
-        let pending = match &mut self.reader {
-            RingReader::Lossless(subscriber) => subscriber.pending(),
-            RingReader::Lossy(subscriber) => {
-                std::iter::from_fn(|| subscriber.try_receive()).filter_map(Received::message).count() as u64
-            }
-        };
-        add(&self.counts.abandoned, pending);
-        self.account_for_losses();
+        // Publishes that begin from here on do not count on this queue.
         self.topic.remove_queue();
+        let unread = match &mut self.reader {
+            RingReader::Lossless(subscriber) => subscriber.end(),
+            RingReader::Lossy(subscriber) => subscriber.end(),
+        };
+        add(&self.counts.abandoned, unread);
+        self.account_for_losses();
     }
 }
 
@@ -255,6 +254,9 @@ impl<M> Drop for Held<M> {
         }
     }
 }
+
+/// The timers of a worker reach no farther than two years.
+const LONGEST_DELAY: Duration = Duration::from_secs(365 * 86_400);
 
 struct Retry<M> {
     held: Held<M>,
@@ -388,7 +390,7 @@ impl<M: Message, H: Handler<M>> Worker<M, H> {
                 shared.bury(held, Reason::TooManyRetries, Some(cause), attempt);
             }
             Some(delay) => {
-                self.retries.insert(Retry { held, attempts: attempt, cause, key }, delay);
+                self.retries.insert(Retry { held, attempts: attempt, cause, key }, delay.min(LONGEST_DELAY));
                 if let Some(key) = key {
                     self.parked.entry(key).or_default();
                 }
@@ -414,7 +416,8 @@ impl<M: Message, H: Handler<M>> Worker<M, H> {
 impl<M: Message, H: Handler<M>> Shared<M, H> {
     /// One call of the handler, in this task.
     async fn call(&self, carrier: Arc<Carrier<M>>, attempt: u32) -> Result<(), Cause> {
-        let mut current = Current::new(Running::Carried(Arc::clone(&carrier) as Arc<_>), self.topic.id);
+        let mut current =
+            Current::new(Running::Carried(Arc::clone(&carrier) as Arc<_>), Busy::NONE.with(self.topic.id));
         let call = async move {
             let mut handling = pin!({
                 let _in_here = current.enter();

@@ -213,7 +213,7 @@ impl Bus {
     /// [`RequestError`].
     pub async fn request(&self, message: RawMessage, limit: Duration) -> Result<Delivery<RawMessage>, RequestError> {
         let subject = message.subject.clone();
-        let Gathered { mut answers, report, asked } = self.gather(message, 1, self.inner().policy, limit).await?;
+        let Gathered { mut answers, report, asked } = self.gather(message, 1, limit).await?;
         match (answers.pop(), report) {
             (Some(answer), _) => Ok(answer),
             (None, _) if asked == 0 => Err(RequestError::NoResponders(subject)),
@@ -232,28 +232,21 @@ impl Bus {
     /// [`RequestError`], but for [`Timeout`](RequestError::Timeout): answers that are missing then show in the report. Handlers that
     /// fail are no error.
     pub async fn scatter(&self, message: RawMessage, limit: Duration) -> Result<ScatterReport, RequestError> {
-        let Gathered { answers, report, asked } =
-            self.gather(message, MOST_ANSWERS, FailurePolicy::Collect, limit).await?;
+        let Gathered { answers, report, asked } = self.gather(message, MOST_ANSWERS, limit).await?;
         Ok(ScatterReport { answers, asked, failures: report.unwrap_or_default().failures })
     }
 
-    /// Publishes a request and takes answers until there are `enough`, or as many as can come, or time is up.
-    async fn gather(
-        &self,
-        mut message: RawMessage,
-        enough: usize,
-        policy: FailurePolicy,
-        limit: Duration,
-    ) -> Result<Gathered, RequestError> {
+    /// Publishes a request and takes answers, whoever else fails, until there are `enough`, or as many as can come, or time is up.
+    async fn gather(&self, mut message: RawMessage, enough: usize, limit: Duration) -> Result<Gathered, RequestError> {
         let inner = self.inner();
-        let asked = inner.routes.with(&message.subject, |route| route.reach());
+        let asked = inner.routes.find(&message.subject).reach();
         if asked == 0 && !inner.is_shut_down() {
             return Err(RequestError::NoResponders(message.subject));
         }
         let Some(mut inbox) = inner.inboxes.open(enough) else { return Err(RequestError::TooMany(message)) };
         message.reply_to = Some(inbox.subject());
         let mut gathered = Gathered { answers: Vec::new(), report: None, asked };
-        let mut publishing = pin!(publish(inner, policy, message, Origin::here(None)));
+        let mut publishing = pin!(publish(inner, FailurePolicy::Collect, message, Origin::here(None)));
         let mut late = pin!(tokio::time::sleep(limit));
         while gathered.is_waiting(enough) {
             tokio::select! {

@@ -8,7 +8,7 @@ use crate::error::Cause;
 ///
 /// `max_retries` counts the calls after the first: 3 means at most 4 calls.
 pub trait RetryPolicy: Send + Sync + 'static {
-    /// How long to wait before the next call, or `None` for no further one.
+    /// How long to wait before the next call, at most a year, or `None` for no further one.
     ///
     /// `attempt` is the number of calls so far, 1 and up; `cause` is what the last one died of. Not asked for permanent causes.
     fn delay(&self, attempt: u32, cause: &Cause) -> Option<Duration>;

@@ -391,7 +391,10 @@ impl<M: Message> QueueBuilder<M> {
             }
         }
         control.tasks.close();
-        shutdown.watch(&control);
+        if let Err(closed) = shutdown.watch(&control) {
+            control.stop.cancel();
+            return Err(closed);
+        }
         Ok(Subscription { name, end: Some(End::Queue(control)), lease })
     }
 }

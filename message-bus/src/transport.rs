@@ -18,7 +18,7 @@ use crate::raw::RawMessage;
 use crate::retry::RetryPolicy;
 use crate::subject::SubjectPattern;
 
-/// Carries messages from publishers to subscriptions, at least once to each subscription that exists.
+/// Carries messages from publishers to subscriptions, at least once to each for as long as it exists.
 ///
 /// What a transport cannot do it refuses when the subscription is made, with [`TransportError::Unsupported`]; it ignores nothing.
 pub trait Transport: Send + Sync + 'static {

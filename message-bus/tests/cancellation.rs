@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use message_bus::ring::{Loss, Multicast, Received};
-use message_bus::{Bus, Delivery, HandlerError, PublishError, RawMessage, Subject, command};
+use message_bus::{Bus, Delivery, HandlerError, Metadata, PublishError, RawMessage, Subject, command};
 use support::{Calls, Order, balanced};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
@@ -292,17 +293,26 @@ fn futures_of_subjects_and_requests() {
             Ok::<_, HandlerError>(request.payload.clone())
         };
         let _inline = bus.respond("s.a", echo).expect("open");
+        let seen = Calls::default();
         let queues = ["s.*", "s.a", ">"].map(|pattern| {
+            let recorder = seen.clone();
+            let recording = move |request: Delivery<RawMessage>| {
+                recorder.add((pattern, request.metadata().id));
+                echo(request)
+            };
             let queue = bus.subject_subscription(pattern).expect("a pattern").queue(2);
-            queue.run(bus.responder(echo)).expect("open")
+            queue.run(bus.responder(recording)).expect("open")
         });
         let mut dice = Dice(17);
-        let (mut published, mut answered) = (0, 0);
+        let (mut published, mut answered, mut accepted) = (0, 0, Vec::new());
         let message = || RawMessage::new(Subject::new("s.a").expect("a subject"), "payload");
         let limit = Duration::from_secs(60);
         while cut.count() < goal {
-            if let Some(report) = cut.after(dice.below(6), bus.publish_subject(message())).await {
+            let metadata = Metadata::new();
+            let id = metadata.id;
+            if let Some(report) = cut.after(dice.below(6), bus.publish_subject_with(metadata, message())).await {
                 assert_eq!(report.expect("open").queued, 3);
+                accepted.push(id);
                 published += 1;
             }
             if let Some(answer) = cut.after(dice.below(8), bus.request(message(), limit)).await {
@@ -321,6 +331,12 @@ fn futures_of_subjects_and_requests() {
             assert_eq!(stats.total(), totals[0].total());
             assert_eq!(stats.delivered, stats.total());
             assert!(stats.total() >= published + answered);
+        }
+        let seen = seen.all();
+        let each: HashSet<_> = seen.iter().copied().collect();
+        assert_eq!((seen.len(), seen.len() as u64), (each.len(), 3 * totals[0].total()), "each once to each queue");
+        for id in accepted {
+            assert!(["s.*", "s.a", ">"].iter().all(|pattern| each.contains(&(*pattern, id))), "and none is lost");
         }
     });
 }

@@ -147,6 +147,8 @@ fn what_breaks_the_rules_is_refused_by_name() {
         assert!(matches!(CloudEvent::from_json(text), Err(CloudEventError::Json(_))), "{text:?}");
     }
     assert!(with("null", json!(null)).expect("what is null is not there").extensions.is_empty());
+    let digits = with("time", json!("2024-06-19T15:22:45.12345678901234Z")).expect("more digits than are kept");
+    assert_eq!(json_of(&digits)["time"], "2024-06-19T15:22:45.123456789Z");
     for time in ["2024-06-19T15:22:45Z", "2024-06-19t15:22:45.5z", "2024-06-19T17:22:45+02:00"] {
         assert!(with("time", json!(time)).is_ok(), "{time}");
     }
@@ -156,6 +158,11 @@ fn what_breaks_the_rules_is_refused_by_name() {
         assert!(matches!(event.to_json(), Err(CloudEventError::Name(_))), "{name}");
     }
     event.extensions.clear();
+    for days in [366 * 1_971, 366 * 9_999] {
+        event.time = SystemTime::UNIX_EPOCH.checked_sub(Duration::from_secs(86_400 * days));
+        assert!(event.to_json().is_err(), "a time that nobody could read");
+    }
+    event.time = None;
     event.source.clear();
     assert!(matches!(event.to_json(), Err(CloudEventError::Missing("source"))));
 }
@@ -164,13 +171,14 @@ fn what_breaks_the_rules_is_refused_by_name() {
 fn ids_that_are_no_uuid_have_one_that_is_always_the_same() {
     let one = CloudEvent::new("A-1", "/a", "t");
     assert_eq!(one.metadata().id, one.metadata().id);
-    assert_ne!(one.metadata().id, CloudEvent::new("A-1", "/b", "t").metadata().id, "an id is unique within its source");
     assert_eq!(one.metadata().correlation, one.metadata().id);
-    let mut other = CloudEvent::new("2", "/b", "t");
-    other.extensions.insert("correlationid".to_owned(), ExtensionValue::Text("c".to_owned()));
-    let mut third = CloudEvent::new("3", "/c", "t");
-    third.extensions.clone_from(&other.extensions);
-    assert_eq!(other.metadata().correlation, third.metadata().correlation);
+    let mut child = CloudEvent::new("B-2", "/b", "t");
+    for link in ["correlationid", "causationid"] {
+        child.extensions.insert(link.to_owned(), ExtensionValue::Text("A-1".to_owned()));
+    }
+    assert_ne!(child.metadata().id, one.metadata().id);
+    assert_eq!(child.metadata().correlation, one.metadata().id, "the links hold over sources");
+    assert_eq!(child.metadata().causation, Some(one.metadata().id));
 }
 
 proptest! {

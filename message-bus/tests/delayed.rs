@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use message_bus::{Bus, DelayError, Delivery, Metadata, Overflow, RawMessage, Reason, Subject};
+use message_bus::{Bus, DelayError, Delivery, FailurePolicy, Metadata, Overflow, RawMessage, Reason, Subject};
 use support::{Calls, Order, OutOf, balanced, until};
 use tokio::time::{Instant, sleep};
 
@@ -55,7 +55,6 @@ async fn what_is_taken_back_is_not_published_and_frees_its_place() {
     let refused = bus.publish_after(SECOND, Order(2)).expect_err("only one may wait");
     assert!(matches!(refused, DelayError::TooMany(Order(2))), "{refused:?}");
     assert_eq!(waiting.cancel(), Some(Order(1)));
-    tokio::task::yield_now().await;
     let done = bus.publish_after(SECOND, Order(3)).expect("the place is free");
     sleep(2 * SECOND).await;
     assert_eq!(done.cancel(), None, "too late");
@@ -88,6 +87,17 @@ async fn what_is_refused_or_fails_then_is_a_dead_letter_that_can_be_replayed() {
     assert_eq!(bus.dead_letters().count(Reason::Unpublished) as u64, stats.dead_lettered - 1);
     bus.shutdown(Duration::ZERO).await;
     balanced(stuck.stats().expect("a queue"), stats.published);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_somebody_got_is_no_dead_letter_whatever_the_policy() {
+    let bus = Bus::builder().failure_policy(FailurePolicy::AnyFailed).build().expect("valid");
+    let _failing = bus.subscribe_sync(|_: &Order| Err(OutOf("luck"))).expect("open");
+    let queue = bus.subscription().queue(8).run(|_: Delivery<Order>| async {}).expect("open");
+    bus.publish_after(SECOND, Order(1)).expect("accepted");
+    sleep(2 * SECOND).await;
+    assert_eq!((bus.delayed().published, bus.dead_letters().len()), (1, 0));
+    balanced(queue.unsubscribe().await.expect("a queue"), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,6 +66,12 @@ async fn layers_go_around_a_publisher() {
     }
     assert_eq!((calls.all(), counting.0.load(Ordering::Relaxed)), (vec![1, 2, 3], 3));
     bus.shutdown(Duration::ZERO).await;
+    let open = Bus::new();
+    let _raw = open.subscribe_subject(">", |_: Delivery<RawMessage>| async {}).expect("open");
+    let mut subjects = ServiceBuilder::new().layer(counting.clone()).service(open.clone());
+    let message = RawMessage::new("a".parse().expect("a subject"), "");
+    assert_eq!(subjects.ready().await.expect("always").call(message).await.expect("succeeds").called, 1);
+    assert_eq!(counting.0.load(Ordering::Relaxed), 4);
     let refused = bus.publisher::<Order>().oneshot(Order(4)).await;
     assert!(matches!(refused, Err(PublishError::Closed(Order(4)))));
 }

@@ -452,3 +452,107 @@ async fn a_bus_that_is_dropped_works_off_its_queues() {
     until(|| calls.len() == 5).await;
     balanced(subscription.unsubscribe().await.expect("a queue"), 5);
 }
+
+#[tokio::test]
+async fn an_inline_handler_that_publishes_into_room_that_its_own_publish_holds_is_told() {
+    let bus = Bus::new();
+    let (weak, calls) = (bus.downgrade(), Calls::default());
+    let recorder = calls.clone();
+    let _inline = bus.subscribe(move |order: Delivery<Order>| {
+        let (bus, calls) = (weak.upgrade().expect("alive"), recorder.clone());
+        async move {
+            if order.0 == 0 {
+                let refused = bus.publish(Order(1)).await.err();
+                calls.add(refused.is_some_and(|error| matches!(error, PublishError::WouldDeadlock(Order(1)))));
+            }
+        }
+    });
+    let queue = bus.subscription().queue(1).run(|_: Delivery<Order>| async {}).expect("open");
+    let published = tokio::time::timeout(Duration::from_secs(20), bus.publish(Order(0))).await;
+    assert_eq!(published.expect("nobody waits for itself").expect("succeeds").queued, 1);
+    assert_eq!(calls.all(), [true]);
+    until(|| queue.stats().expect("a queue").delivered == 1).await;
+    balanced(queue.unsubscribe().await.expect("a queue"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_unsubscribes_under_load_has_every_message_in_the_account() {
+    for overflow in [Overflow::Block, Overflow::DropOldest, Overflow::DropNewest] {
+        for _ in 0..50 {
+            let bus = Bus::builder().ring_capacity(8).build().expect("valid");
+            let queue = bus.subscription().queue(4).overflow(overflow).run(|_: Delivery<Order>| async {});
+            let queue = queue.expect("open");
+            let publisher = bus.publisher();
+            let publishing = tokio::spawn(async move {
+                let mut accepted = 0;
+                for number in 0..2_000 {
+                    let report = publisher.publish(Order(number)).await.expect("room comes");
+                    accepted += report.queued as u64;
+                    if report.queued == 0 {
+                        break;
+                    }
+                }
+                accepted
+            });
+            yield_now().await;
+            let stats = queue.unsubscribe().await.expect("a queue");
+            let accepted = publishing.await.expect("no panic");
+            // A publish that began before the end may have found the queue gone.
+            assert!(stats.total() <= accepted && accepted <= stats.total() + 1, "{stats:?}, accepted {accepted}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn limits_of_time_beyond_the_clock_are_none() {
+    let bus = Bus::builder().ring_capacity(1).build().expect("valid");
+    let queue = bus.subscription().queue(1).overflow(Overflow::BlockTimeout(Duration::MAX));
+    let retry = message_bus::FixedDelay::new(1, Duration::MAX);
+    let handler = |order: Delivery<Order>| async move { if order.0 == 0 { Err(OutOf("luck")) } else { Ok(()) } };
+    let queue = queue.retry(retry).run(handler).expect("open");
+    for number in 0..20 {
+        bus.publish(Order(number)).await.expect("room comes");
+    }
+    until(|| queue.stats().expect("a queue").delivered == 19).await;
+    let report = bus.shutdown(Duration::MAX).await;
+    assert_eq!((report.dead_lettered, report.unfinished), (1, 0), "the one that waits for its retry");
+    balanced(queue.stats().expect("a queue"), 20);
+}
+
+/// Publishes when it is dropped, or panics.
+struct Lingering(Option<message_bus::Publisher<Lingering>>);
+event!(Lingering);
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        match self.0.take() {
+            Some(publisher) => drop(publisher.try_publish(Lingering(None))),
+            None => std::panic::resume_unwind(Box::new("as the test wants")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn destructors_of_lost_messages_run_outside_of_the_locks_and_harm_nobody() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::Conflate] {
+        let bus = Bus::builder().ring_capacity(4).build().expect("valid");
+        let gate = Arc::new(Semaphore::new(0));
+        let behind = Arc::clone(&gate);
+        let handler = move |_: Delivery<Lingering>| {
+            let gate = Arc::clone(&behind);
+            async move { gate.acquire().await.expect("open").forget() }
+        };
+        let queue = bus.subscription().queue(2).overflow(overflow).run(handler).expect("open");
+        let publisher = bus.publisher();
+        for number in 0..50 {
+            let message = Lingering((number % 2 == 0).then(|| publisher.clone()));
+            let published = tokio::time::timeout(Duration::from_secs(20), publisher.publish(message)).await;
+            published.expect("no lock is held").expect("it never waits");
+            yield_now().await;
+        }
+        gate.add_permits(1_000);
+        bus.shutdown(Duration::from_secs(20)).await;
+        let stats = queue.stats().expect("a queue");
+        assert!(stats.total() >= 50 && stats.delivered > 0 && stats.dropped > 0, "{stats:?}");
+    }
+}

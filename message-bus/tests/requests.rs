@@ -95,6 +95,15 @@ async fn with_failures_collected_a_request_that_all_failed_does_not_wait() {
 }
 
 #[tokio::test]
+async fn an_answer_counts_whoever_else_fails() {
+    let bus = Bus::builder().failure_policy(FailurePolicy::AnyFailed).build().expect("valid");
+    let _responder = bus.respond("a", echo).expect("open");
+    let _logger = bus.subscribe_subject(">", |_: Delivery<RawMessage>| async { Err(OutOf("disk")) }).expect("open");
+    let answer = bus.request(message("a", "hello"), LIMIT).await.expect("one has answered");
+    assert_eq!((&answer.payload[..], bus.unclaimed_answers()), (&b"hello"[..], 0));
+}
+
+#[tokio::test]
 async fn answers_that_come_late_or_second_are_counted() {
     let bus = Bus::new();
     let gate = Arc::new(Semaphore::new(0));

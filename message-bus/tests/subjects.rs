@@ -271,6 +271,67 @@ async fn publishers_that_wait_for_room_in_several_queues_do_not_wait_for_each_ot
 }
 
 #[tokio::test]
+async fn a_publisher_that_waits_for_one_queue_holds_no_room_in_another() {
+    let bus = Bus::new();
+    let drained = Calls::default();
+    let recorder = drained.clone();
+    let any = bus.subject_subscription("x.*").expect("a pattern").queue(1).run(move |message: Delivery<RawMessage>| {
+        let calls = recorder.clone();
+        async move { calls.add(message.subject.to_string()) }
+    });
+    let any = any.expect("open");
+    let weak = bus.downgrade();
+    // For each `x.b` it publishes an `x.c`, which only the other queue gets.
+    let one = bus.subject_subscription("x.b").expect("a pattern").queue(1).run(move |_: Delivery<RawMessage>| {
+        let bus = weak.upgrade().expect("alive");
+        async move {
+            tokio::task::yield_now().await;
+            bus.publish_subject(message("x.c"))
+                .await
+                .map(drop)
+                .map_err(|error| OutOf(if error.into_message().is_some() { "room" } else { "luck" }))
+        }
+    });
+    let one = one.expect("open");
+    let publishing = async {
+        for _ in 0..200 {
+            bus.publish_subject(message("x.b")).await.expect("room comes");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), publishing).await.expect("nobody waits for the publisher");
+    until(|| drained.len() == 400).await;
+    balanced(one.unsubscribe().await.expect("a queue"), 200);
+    balanced(any.unsubscribe().await.expect("a queue"), 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unsubscribing_waits_for_the_handlers_of_its_own_subject_alone() {
+    let bus = Bus::new();
+    let entered = Arc::new(Semaphore::new(0));
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let blocking = {
+        let entered = Arc::clone(&entered);
+        move |_: &RawMessage| {
+            entered.add_permits(1);
+            gate.lock().expect("no panic").recv().expect_err("nothing is sent: it is closed");
+        }
+    };
+    let _blocking = bus.subject_subscription("a").expect("a pattern").run_sync(blocking).expect("open");
+    let other = bus.subscribe_subject("b", |_: Delivery<RawMessage>| async {}).expect("open");
+    bus.publish_subject(message("b")).await.expect("its route is known");
+    let publishing = {
+        let bus = bus.clone();
+        tokio::spawn(async move { bus.publish_subject(message("a")).await.map(drop) })
+    };
+    entered.acquire().await.expect("open").forget();
+    let ended = tokio::time::timeout(Duration::from_secs(10), other.unsubscribe()).await;
+    drop(open);
+    assert!(ended.is_ok(), "a handler of another subject was waited for");
+    publishing.await.expect("no panic").expect("succeeds");
+}
+
+#[tokio::test]
 async fn a_handler_that_publishes_into_its_own_full_queue_is_told() {
     let bus = Bus::builder().ring_capacity(1).build().expect("valid");
     let weak = bus.downgrade();

@@ -146,6 +146,7 @@ async fn failed_handlers_of_others_are_not_the_transports_business() {
     let bus = Bus::new();
     let transport = MemoryTransport::new(bus.clone());
     let _failing = bus.subscribe_subject("a", |_: Delivery<RawMessage>| async { Err(support::OutOf("luck")) });
+    let _failing = _failing.expect("open");
     let acks = transport.publish(vec![outbound("a", String::new())]).await;
     assert!(acks[0].is_ok());
 }

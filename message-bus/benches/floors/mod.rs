@@ -62,6 +62,23 @@ impl TwoCounterRing {
 
 #[expect(unsafe_code, reason = "a floor is what one would write by hand")]
 impl Producer<'_> {
+    /// Puts one message in, if there is room.
+    #[inline]
+    pub(crate) fn try_push_one(&mut self, message: Message) -> bool {
+        let Self(ring, tail, head) = self;
+        if *tail > *head + ring.mask {
+            *head = ring.head.0.load(Ordering::Acquire);
+            if *tail > *head + ring.mask {
+                return false;
+            }
+        }
+        // SAFETY: between tail and head + capacity the producer is alone.
+        unsafe { *ring.slots[(*tail & ring.mask) as usize].get() = message };
+        *tail += 1;
+        ring.tail.0.store(*tail, Ordering::Release);
+        true
+    }
+
     /// Puts all of `messages` in, if there is room.
     #[inline]
     pub(crate) fn try_push(&mut self, messages: &[Message]) -> bool {

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::task::coop::cooperative;
 
-use super::slots::LossyCursor;
+use super::slots::{LossyCursor, Trimmed};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// What a subscriber loses when more than its capacity is waiting for it.
@@ -88,6 +88,13 @@ fn contained<R>(foreign: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(foreign)).ok()
 }
 
+/// Drops messages one by one: a destructor that panics is not the business of whoever happens to drop them.
+pub(super) fn discard<T>(messages: impl IntoIterator<Item = T>) {
+    for message in messages {
+        contained(|| drop(message));
+    }
+}
+
 /// Messages that a subscriber did not get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -151,6 +158,8 @@ pub(super) struct Lossy<T> {
     held: usize,
     /// The place of the first of `waiting`; places are counted on.
     first_place: u64,
+    /// Lost, and yet to be dropped: what the user's destructors do is done outside of every lock.
+    pub(super) discarded: Trimmed<T>,
     dropped: u64,
     received: u64,
 }
@@ -168,6 +177,7 @@ impl<T> Lossy<T> {
             waiting: VecDeque::new(),
             held: 0,
             first_place: 0,
+            discarded: Trimmed::new(),
             dropped: 0,
             received: 0,
         }
@@ -232,7 +242,10 @@ impl<T> Lossy<T> {
         let Loss::Conflate(Conflation(places)) = &mut self.loss else { return };
         let (first, next) = (self.first_place, self.first_place + self.waiting.len() as u64);
         match contained(|| places.place(&message, first, next)) {
-            None => self.lose_first(Gap::at(position..position + 1)),
+            None => {
+                self.discarded.push(message);
+                self.lose_first(Gap::at(position..position + 1));
+            }
             Some(None) => {
                 self.waiting.push_back(Waiting::Message(position, message));
                 self.held += 1;
@@ -242,7 +255,8 @@ impl<T> Lossy<T> {
             }
             Some(Some(place)) => {
                 let slot = &mut self.waiting[(place - first) as usize];
-                if let Waiting::Message(older, _) = std::mem::replace(slot, Waiting::Message(position, message)) {
+                if let Waiting::Message(older, lost) = std::mem::replace(slot, Waiting::Message(position, message)) {
+                    self.discarded.push(lost);
                     self.lose_first(Gap::at(older..older + 1));
                 }
             }
@@ -251,7 +265,10 @@ impl<T> Lossy<T> {
 
     fn drop_oldest(&mut self) {
         match self.pop_waiting() {
-            Some(Waiting::Message(position, _)) => self.lose_first(Gap::at(position..position + 1)),
+            Some(Waiting::Message(position, lost)) => {
+                self.discarded.push(lost);
+                self.lose_first(Gap::at(position..position + 1));
+            }
             Some(Waiting::Gap(gap)) => self.gap = Some(gap.and(self.gap)),
             None => {}
         }
@@ -296,6 +313,17 @@ impl<T> Lossy<T> {
                 Received::Message(message)
             }
         })
+    }
+
+    /// Takes out all messages; what was lost stays in the account.
+    fn take_all(&mut self) -> Vec<T> {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        self.held = 0;
+        let messages = waiting.filter_map(|waiting| match waiting {
+            Waiting::Message(_, message) => Some(message),
+            Waiting::Gap(_) => None,
+        });
+        messages.collect()
     }
 
     fn is_empty(&self) -> bool {
@@ -363,10 +391,21 @@ impl<T> LossySubscriber<T> {
     }
 }
 
+impl<T> LossySubscriber<T> {
+    /// Ends the subscription; returns how many messages were not received, and not lost before.
+    pub(crate) fn end(&mut self) -> u64 {
+        let in_the_ring = self.cursor.detach();
+        let waiting = self.cursor.with(Lossy::take_all);
+        let unread = in_the_ring + waiting.len() as u64;
+        self.abandoned.fetch_add(unread, Ordering::AcqRel);
+        discard(waiting);
+        unread
+    }
+}
+
 impl<T> Drop for LossySubscriber<T> {
     fn drop(&mut self) {
-        let held = self.cursor.with(|lossy| lossy.held as u64);
-        self.abandoned.fetch_add(held + self.cursor.detach(), Ordering::AcqRel);
+        self.end();
     }
 }
 

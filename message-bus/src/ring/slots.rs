@@ -22,7 +22,7 @@ use self::cell::Cell;
 pub(super) use self::cursor::{Cursor, LossyCursor};
 use self::word::EMPTY;
 use super::alarm::Alarm;
-use super::lossy::Lossy;
+use super::lossy::{Lossy, discard};
 use super::wait::Room;
 use crate::sync::{
     Arc, AtomicBool, AtomicU64, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering, full_fence,
@@ -109,6 +109,8 @@ struct Registry<T> {
     /// Naps until the number `calm_since`.
     naps: u64,
     calm_since: u64,
+    /// Lost by lossy subscribers, and yet to be dropped.
+    discarded: Trimmed<T>,
 }
 
 /// The place of one subscriber in the ring.
@@ -153,6 +155,7 @@ impl<T> Slots<T> {
                 trimmed: capacity,
                 naps: 0,
                 calm_since: capacity,
+                discarded: Trimmed::new(),
             })),
             sleepers: CachePadded::new(AtomicUsize::new(0)),
             naps: CachePadded::new(AtomicU64::new(0)),
@@ -370,6 +373,13 @@ impl<T> Slots<T> {
         self.claim_slowly(count)
     }
 
+    /// Lets go of the lock, and then of what was lost under it.
+    fn unlock(mut registry: MutexGuard<'_, Registry<T>>) {
+        let discarded = std::mem::take(&mut registry.discarded);
+        drop(registry);
+        discard(discarded);
+    }
+
     /// With the lock of the registry: when the limit has to be computed anew, or claims are guarded.
     #[cold]
     fn claim_slowly(&self, count: u64) -> Result<u64, Refusal> {
@@ -380,19 +390,19 @@ impl<T> Slots<T> {
                 self.wake_subscribers();
                 continue;
             }
-            match self.make_room(&mut registry, count) {
-                Some(Ok(tail)) => {
+            let room = self.make_room(&mut registry, count).map(|room| {
+                room.map(|tail| {
                     let claimed = tail + (count << SHIFT);
                     let claim = self.tail.compare_exchange(tail, claimed, Ordering::AcqRel, Ordering::Relaxed);
-                    if claim.is_ok() {
-                        return Ok(tail >> SHIFT);
-                    }
-                }
+                    claim.is_ok().then_some(tail >> SHIFT)
+                })
+            });
+            Self::unlock(registry);
+            match room {
+                Some(Ok(Some(number))) => return Ok(number),
+                Some(Ok(None)) => {}
                 Some(Err(refusal)) => return Err(refusal),
-                None => {
-                    drop(registry);
-                    give_up_the_processor();
-                }
+                None => give_up_the_processor(),
             }
         }
     }
@@ -437,12 +447,12 @@ impl<T> Slots<T> {
     /// How far publishers may go, and what stands in the way of `end`: the strictest pressure of the subscribers that are full.
     fn survey(&self, registry: &mut Registry<T>, end: u64) -> (u64, Option<Pressure>) {
         let (mut limit, mut full) = (u64::MAX, None);
-        let Registry { gates, published, .. } = registry;
+        let Registry { gates, published, discarded, .. } = registry;
         for gate in gates.iter() {
             let mut cursor = gate.cursor.load(Ordering::Acquire);
             let room = if gate.lossy.is_some() { self.capacity() } else { gate.capacity };
             if gate.lossy.is_some() && cursor != DETACHED && cursor + room < end {
-                self.let_go(gate, end - room);
+                self.let_go(gate, end - room, discarded);
                 cursor = gate.cursor.load(Ordering::Acquire);
             }
             if cursor == DETACHED {
@@ -476,13 +486,11 @@ impl<T> Slots<T> {
                 registry.reserved += count;
             }
             self.unguard(&registry);
+            Self::unlock(registry);
             match room {
                 Some(Ok(_)) => return Ok(()),
                 Some(Err(refusal)) => return Err(refusal),
-                None => {
-                    drop(registry);
-                    give_up_the_processor();
-                }
+                None => give_up_the_processor(),
             }
         }
     }

@@ -90,9 +90,9 @@ impl<T> Subscriber<T> {
 
     /// The next messages, 1 to `most` of them, or `None` once the ring is closed and everything was read.
     ///
-    /// After a batch that was short, of what was asked for and of 256, other tasks get four turns first, so that more can gather: a
-    /// subscriber and a publisher that touch the same cache lines in turn are both slow. Who cannot wait for that takes
-    /// [`next`](Self::next).
+    /// After a batch shorter than asked for, and than 256, other tasks get four turns first, whatever is there by then: a subscriber
+    /// and a publisher that touch the same cache lines in turn are both slow, and this one then lets more gather. Who cannot wait for
+    /// that takes [`next`](Self::next).
     pub async fn next_batch(&mut self, most: usize) -> Option<Batch<'_, T>> {
         // A short batch says that this subscriber is at the publisher's heels, where each waits for cache lines of the other.
         if std::mem::take(&mut self.short) {
@@ -160,9 +160,18 @@ impl<T> Subscriber<T> {
     }
 }
 
+impl<T> Subscriber<T> {
+    /// Ends the subscription; returns how many messages were not read.
+    pub(crate) fn end(&mut self) -> u64 {
+        let unread = self.cursor.detach();
+        self.abandoned.fetch_add(unread, Ordering::AcqRel);
+        unread
+    }
+}
+
 impl<T> Drop for Subscriber<T> {
     fn drop(&mut self) {
-        self.abandoned.fetch_add(self.cursor.detach(), Ordering::AcqRel);
+        self.end();
     }
 }
 

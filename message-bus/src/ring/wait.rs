@@ -40,7 +40,8 @@ impl Room {
             Err(refusal) => patience(refusal)?,
         };
         let began = tokio::time::Instant::now();
-        let mut deadline = pressure.map(|limit| began + limit);
+        // A limit beyond what the clock can say is none.
+        let mut deadline = pressure.and_then(|limit| began.checked_add(limit));
         // Whoever joins the line waits for those before it, but no longer than its own patience.
         let place = self.line.lock();
         let _first = match deadline {
@@ -52,7 +53,7 @@ impl Room {
             let event = listening.listen();
             match attempt() {
                 Ok(result) => return Ok(result),
-                Err(refusal) => deadline = patience(refusal)?.map(|limit| began + limit),
+                Err(refusal) => deadline = patience(refusal)?.and_then(|limit| began.checked_add(limit)),
             }
             match deadline {
                 None => {
@@ -82,10 +83,10 @@ impl Room {
                 Ok(result) => return Ok(result),
                 Err(refusal) => patience(refusal)?,
             };
-            match limit {
+            match limit.and_then(|limit| began.checked_add(limit)) {
                 None => event.wait(),
-                Some(limit) => {
-                    event.wait_deadline(began + limit).ok_or(Refused::Timeout)?;
+                Some(end) => {
+                    event.wait_deadline(end).ok_or(Refused::Timeout)?;
                 }
             }
         }

@@ -1,8 +1,5 @@
 //! Subscribing to patterns, and publishing to subjects.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
 use crate::bus::{Bus, Inner};
 use crate::handler::Handler;
 use crate::metadata::Metadata;
@@ -69,7 +66,7 @@ pub(crate) async fn publish(
     message: RawMessage,
     origin: Origin,
 ) -> Result<PublishReport, PublishError<RawMessage>> {
-    let Origin { metadata, draining } = origin;
+    let Origin { metadata, busy } = origin;
     // Requests that are worked off in a shutdown are still answered.
     let (message, metadata) = match inner.inboxes.answer(message, metadata) {
         Ok(taken) => return Ok(PublishReport { queued: usize::from(taken), ..PublishReport::default() }),
@@ -78,17 +75,12 @@ pub(crate) async fn publish(
     if inner.is_shut_down() {
         return Err(PublishError::Closed(message));
     }
-    let route = inner.routes.with(&message.subject, |route| {
-        if route.handlers.are_all_synchronous() && metadata.is_none() {
-            return ControlFlow::Break(publish_on_the_stack(&route.handlers, policy, &message));
-        }
-        ControlFlow::Continue(Arc::clone(route))
-    });
-    let route = match route {
-        ControlFlow::Continue(route) => route,
-        ControlFlow::Break(published) => return published,
-    };
+    // Held by itself: the table of routes would keep the handlers of other subjects alive as long as those of this one run.
+    let route = inner.routes.find(&message.subject);
+    if route.handlers.are_all_synchronous() && metadata.is_none() {
+        return publish_on_the_stack(&route.handlers, policy, &message);
+    }
     let Some((topic, _)) = route.topics.first() else { return Ok(PublishReport::default()) };
     let carrier = topic.carry(message, metadata);
-    publish_carried(&route.topics, &route.handlers, policy, carrier, draining).await.map_err(PublishError::returned)
+    publish_carried(&route.topics, &route.handlers, policy, carrier, busy).await.map_err(PublishError::returned)
 }

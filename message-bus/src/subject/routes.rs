@@ -100,21 +100,21 @@ impl Routes {
         }
     }
 
-    /// What `look` makes of what a publish to this subject reaches. Cost: a hash and a comparison where it was found before, and
-    /// otherwise a walk of the subject's tokens under a lock.
+    /// What a publish to this subject reaches. Cost: a hash, a comparison and a count where it was found before, and otherwise a walk of
+    /// the subject's tokens under a lock.
     #[inline]
-    pub(crate) fn with<R>(&self, subject: &Subject, look: impl FnOnce(&Arc<Route>) -> R) -> R {
+    pub(crate) fn find(&self, subject: &Subject) -> Arc<Route> {
         let found = self.found.load();
         let places = found.places.get_or_init(|| (0..PLACES).map(|_| OnceLock::new()).collect());
         let place = &places[self.hasher.hash_one(&**subject) as usize & (PLACES - 1)];
         if let Some(route) = place.get().filter(|route| route.subject == *subject) {
-            return look(route);
+            return Arc::clone(route);
         }
         let route = Arc::new(self.look_up(subject));
         if place.set(Arc::clone(&route)).is_err() && found.missed.fetch_add(1, Ordering::Relaxed) == PLACES {
             self.found.store(Arc::default());
         }
-        look(&route)
+        route
     }
 
     fn look_up(&self, subject: &Subject) -> Route {

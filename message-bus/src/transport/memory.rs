@@ -94,8 +94,8 @@ impl MemoryTransport {
     }
 }
 
-/// Nothing outlives the process. A message in hand that was not acknowledged when its subscription ends is a dead letter; what
-/// had not come yet is abandoned.
+/// Nothing outlives the process, and nothing its subscription: a message in hand that was not acknowledged when that ends is a dead
+/// letter, or is abandoned, with what had not come yet, if a retry policy would have it come again. Both are counted.
 impl Transport for MemoryTransport {
     type Inbound = MemoryInbound;
     type Subscription = MemorySubscription;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::task::{Context, Poll};
 
 use super::{DETACHED, Gate, SHIFT, Slots};
-use crate::ring::lossy::Lossy;
+use crate::ring::lossy::{Lossy, discard};
 use crate::sync::{Arc, Ordering, full_fence};
 
 /// Who reads in place: one owner of a [`Gate`]. What it lends borrows it, and it moves on only when nothing is lent.
@@ -20,7 +20,7 @@ pub(in crate::ring) struct Cursor<T> {
 }
 
 /// How far a subscriber looks ahead at once: what it finds is still in the nearest cache when it reads it.
-const AHEAD: u64 = 128;
+const AHEAD: u64 = 256;
 
 impl<T> Cursor<T> {
     pub(in crate::ring) fn new(slots: Arc<Slots<T>>, gate: Arc<Gate<T>>) -> Self {
@@ -159,8 +159,10 @@ impl<T> LossyCursor<T> {
         let mut lossy = lossy.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.slots.absorb_locked(&self.gate, &mut lossy, u64::MAX);
         let result = read(&mut lossy);
+        let discarded = std::mem::take(&mut lossy.discarded);
         drop(lossy);
         self.slots.room.made();
+        discard(discarded);
         result
     }
 

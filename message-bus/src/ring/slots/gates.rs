@@ -43,6 +43,9 @@ impl<T> Slots<T> {
 
     /// Ends a subscription; returns how many messages it had yet to read.
     pub(super) fn unsubscribe(&self, gate: &Arc<Gate<T>>) -> u64 {
+        if gate.cursor.load(Ordering::Acquire) == DETACHED && gate.lossy.is_none() {
+            return 0;
+        }
         self.rouse(gate);
         let mut registry = self.registry();
         let cursor = gate.cursor.swap(DETACHED, Ordering::AcqRel);
@@ -85,18 +88,16 @@ impl<T> Slots<T> {
     }
 
     /// Moves what is published, up to `least` and a bit more, from the ring into the hands of a lossy subscriber.
-    pub(super) fn let_go(&self, gate: &Gate<T>, least: u64) {
+    /// What it loses is put into `discarded`.
+    pub(super) fn let_go(&self, gate: &Gate<T>, least: u64, discarded: &mut Trimmed<T>) {
         let cursor = gate.cursor.load(Ordering::Acquire);
-        self.absorb(gate, least.max(cursor.saturating_add(self.capacity() / 8)));
-    }
-
-    /// Hands all that is published below `end` to the policy of a lossy subscriber; `read` gets the state afterwards.
-    pub(super) fn absorb(&self, gate: &Gate<T>, end: u64) {
         let lossy = gate.lossy.as_ref().expect("a lossy subscriber");
         let mut lossy = lossy.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.absorb_locked(gate, &mut lossy, end);
+        self.absorb_locked(gate, &mut lossy, least.max(cursor.saturating_add(self.capacity() / 8)));
+        discarded.extend(lossy.discarded.drain(..));
     }
 
+    /// Hands all that is published below `end` to the policy of a lossy subscriber.
     pub(super) fn absorb_locked(&self, gate: &Gate<T>, lossy: &mut Lossy<T>, end: u64) {
         // Only the holder of the lock moves this cursor.
         let cursor = gate.cursor.load(Ordering::Acquire);
