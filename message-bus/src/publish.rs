@@ -1,12 +1,10 @@
 //! What happens in a publish: room in the queues first, then the inline handlers, then the queues.
 
 use std::borrow::Borrow;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
+use arc_swap::Guard;
 use smallvec::SmallVec;
 
 use crate::delivery::Carrier;
@@ -30,57 +28,9 @@ impl Origin {
     }
 }
 
-pin_project! {
-    /// A publish to the handlers of one type. Synchronous handlers alone are called at the first poll, with the message where it lies:
-    /// an asynchronous function would move it, and its result, about for longer than the handlers take.
-    pub(crate) struct Publish<'a, M, F, W> {
-        topic: &'a Topic<M>,
-        policy: FailurePolicy,
-        message: Option<M>,
-        #[pin]
-        carried: Option<W>,
-        carry: F,
-    }
-}
-
 /// A publish to the handlers of one type.
 #[inline]
-pub(crate) fn publish<M: Event>(
-    topic: &Topic<M>,
-    policy: FailurePolicy,
-    message: M,
-) -> impl Future<Output = Result<PublishReport, PublishError<M>>> {
-    Publish { topic, policy, message: Some(message), carried: None, carry: publish_waiting }
-}
-
-impl<'a, M, F, W> Future for Publish<'a, M, F, W>
-where
-    F: Fn(&'a Topic<M>, FailurePolicy, M) -> W,
-    W: Future<Output = Result<PublishReport, PublishError<M>>>,
-{
-    type Output = Result<PublishReport, PublishError<M>>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if let Some(message) = this.message {
-            if !this.topic.closed.load(Ordering::Acquire) {
-                let handlers = this.topic.handlers.load();
-                if handlers.are_all_synchronous() {
-                    let published = publish_on_the_stack(&handlers, *this.policy, message);
-                    *this.message = None;
-                    return Poll::Ready(published);
-                }
-            }
-            if let Some(message) = this.message.take() {
-                this.carried.set(Some((this.carry)(*this.topic, *this.policy, message)));
-            }
-        }
-        this.carried.as_pin_mut().expect("a future is not polled after its end").poll(context)
-    }
-}
-
-async fn publish_waiting<M: Event>(
+pub(crate) async fn publish<M: Event>(
     topic: &Topic<M>,
     policy: FailurePolicy,
     message: M,
@@ -88,7 +38,11 @@ async fn publish_waiting<M: Event>(
     if topic.closed.load(Ordering::Acquire) {
         return Err(PublishError::Closed(message));
     }
-    let handlers = topic.handlers.load_full();
+    let handlers = topic.handlers.load();
+    if handlers.are_all_synchronous() {
+        return publish_on_the_stack(&handlers, policy, &message);
+    }
+    let handlers = Guard::into_inner(handlers);
     let Origin { metadata, busy } = Origin::here(None);
     let carrier = topic.carry(message, metadata);
     publish_carried(&[(topic, handlers.queued)], &handlers, policy, carrier, busy).await.map_err(PublishError::returned)
@@ -186,11 +140,12 @@ pub(crate) async fn publish_carried<M: Message, T: Borrow<Topic<M>>>(
     {
         return enqueue(topic.borrow(), busy, carrier, *queued).await;
     }
-    let mut permits = match reserve(topics, busy).await {
-        Ok(permits) => permits,
-        Err(refused) => return Err(refused(carrier)),
-    };
-    if !handlers.inline.is_empty() {
+    let mut permits = Permits::new();
+    if handlers.queued > 0 {
+        permits = match reserve(topics, busy).await {
+            Ok(permits) => permits,
+            Err(refused) => return Err(refused(carrier)),
+        };
         for (topic, _) in topics.iter().filter(|(_, queued)| *queued > 0) {
             busy = busy.with(topic.borrow().id);
         }

@@ -1,4 +1,5 @@
-//! Whether a publisher looks for sleeping subscribers after each message.
+//! Whether one side looks for sleepers on the other after each message: a publisher for subscribers that wait for a message, a
+//! subscriber for publishers that wait for room. What is said of the one here holds for the other.
 //!
 //! Looking takes a full fence between the message and the look, and the fence waits until the message's cache line has come over from
 //! the subscriber that reads behind: of a hand-over between two processors that is nearly half. A stream whose subscribers do
@@ -10,6 +11,10 @@ use std::sync::atomic::compiler_fence;
 
 use crate::sync::{AtomicUsize, Ordering, full_fence, process_wide_barrier};
 
+/// Messages that nobody slept through before the other side stops looking for sleepers: many enough that the price of looking again, some
+/// microseconds for the next who sleeps, does not show.
+pub(super) const CALM: u64 = if cfg!(message_bus_shuttle) { 2 } else { 1 << 12 };
+
 /// Publishers do not look: nobody sleeps.
 const CLEAR: usize = 0;
 /// Publishers look, but some that did not may not be done yet.
@@ -17,7 +22,8 @@ const CHANGING: usize = 1;
 /// Publishers look.
 const SET: usize = 2;
 
-/// Changed by one at a time: [`set`](Self::set) and [`clear`](Self::clear) are called under the lock of the ring's registry.
+/// Changed by one at a time: [`set`](Self::set) and [`clear`](Self::clear) are called under a lock, that of the ring's registry or of
+/// its room.
 #[derive(Debug)]
 pub(super) struct Alarm(AtomicUsize);
 

@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use self::cell::Cell;
 pub(super) use self::cursor::{Cursor, LossyCursor};
 use self::word::EMPTY;
-use super::alarm::Alarm;
+use super::alarm::{Alarm, CALM};
 use super::lossy::{Lossy, discard};
 use super::wait::Room;
 use crate::sync::{
@@ -57,10 +57,6 @@ const CLOSED: u64 = 1;
 /// Claims go through the registry's lock: room is reserved, or a subscriber is being added.
 const GUARDED: u64 = 2;
 const FLAGS: u64 = CLOSED | GUARDED;
-
-/// Messages that nobody slept through before publishers stop looking for sleepers: many enough that the price of looking again, some
-/// microseconds for the next who sleeps, does not show.
-const CALM: u64 = if cfg!(message_bus_shuttle) { 2 } else { 1 << 12 };
 
 /// The cursor of a subscriber that reads no more.
 const DETACHED: u64 = u64::MAX;
@@ -411,6 +407,7 @@ impl<T> Slots<T> {
     /// missed something, and has to be woken.
     fn calm_down(&self, registry: &mut Registry<T>) -> bool {
         let (naps, tail) = (self.naps.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed) >> SHIFT);
+        self.room.calm_down(tail);
         if naps != registry.naps || !self.flags.alarm.is_set() {
             (registry.naps, registry.calm_since) = (naps, tail);
             return false;

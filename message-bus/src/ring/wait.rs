@@ -2,34 +2,77 @@
 
 use crossbeam_utils::CachePadded;
 
+use super::alarm::{Alarm, CALM};
 use super::error::Refused;
 use super::slots::{Pressure, Refusal};
-use crate::sync::{AtomicUsize, Event, EventListener, Ordering, full_fence};
+use crate::sync::{AtomicU64, AtomicUsize, Event, EventListener, Mutex, MutexGuard, Ordering, full_fence};
 
 /// Wakes publishers when a subscriber has read on. Those that wait stand in line: only the first listens, so that a freed slot wakes
 /// one of them and not all.
 #[derive(Debug)]
 pub(super) struct Room {
-    listeners: CachePadded<AtomicUsize>,
+    announced: CachePadded<Announced>,
     event: Event,
     line: tokio::sync::Mutex<()>,
+    /// Taken by whoever changes the alarm.
+    calm: Mutex<Calm>,
+}
+
+/// What subscribers look at when they have read on, and hardly anybody writes.
+#[derive(Debug)]
+struct Announced {
+    listeners: AtomicUsize,
+    /// Whether subscribers look for listeners.
+    alarm: Alarm,
+    /// How often a publisher began to listen.
+    waits: AtomicU64,
+}
+
+/// Since which number there were no more waits than these.
+#[derive(Debug, Default)]
+struct Calm {
+    waits: u64,
+    since: u64,
 }
 
 impl Room {
     pub(super) fn new() -> Self {
         Self {
-            listeners: CachePadded::new(AtomicUsize::new(0)),
+            announced: CachePadded::new(Announced {
+                listeners: AtomicUsize::new(0),
+                alarm: Alarm::new(),
+                waits: AtomicU64::new(0),
+            }),
             event: Event::new(),
             line: tokio::sync::Mutex::const_new(()),
+            calm: Mutex::new(Calm::default()),
         }
     }
 
     /// Room was made, by a store before this call.
     #[inline]
     pub(super) fn made(&self) {
-        full_fence();
-        if self.listeners.load(Ordering::Relaxed) != 0 {
+        if self.announced.alarm.is_needed() && self.announced.listeners.load(Ordering::Relaxed) != 0 {
             self.event.notify(usize::MAX);
+        }
+    }
+
+    fn calm(&self) -> MutexGuard<'_, Calm> {
+        self.calm.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Has subscribers look for listeners no more, if none has listened for the last `CALM` messages before the number `tail`.
+    pub(super) fn calm_down(&self, tail: u64) {
+        let waits = self.announced.waits.load(Ordering::Relaxed);
+        let mut calm = self.calm();
+        if waits != calm.waits || !self.announced.alarm.is_set() {
+            *calm = Calm { waits, since: tail };
+        } else if tail - calm.since >= CALM {
+            calm.since = tail;
+            let nobody_listens = || self.announced.listeners.load(Ordering::Relaxed) == 0;
+            if self.announced.alarm.clear(nobody_listens) {
+                self.event.notify(usize::MAX);
+            }
         }
     }
 
@@ -109,7 +152,8 @@ struct Listening<'a>(&'a Room);
 
 impl<'a> Listening<'a> {
     fn new(room: &'a Room) -> Self {
-        room.listeners.fetch_add(1, Ordering::AcqRel);
+        room.announced.listeners.fetch_add(1, Ordering::AcqRel);
+        room.announced.waits.fetch_add(1, Ordering::Relaxed);
         Self(room)
     }
 
@@ -117,13 +161,17 @@ impl<'a> Listening<'a> {
     fn listen(&self) -> EventListener {
         let listener = self.0.event.listen();
         full_fence();
+        if !self.0.announced.alarm.is_set() {
+            let _transition = self.0.calm();
+            self.0.announced.alarm.set();
+        }
         listener
     }
 }
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        self.0.listeners.fetch_sub(1, Ordering::AcqRel);
+        self.0.announced.listeners.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
