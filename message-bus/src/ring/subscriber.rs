@@ -19,7 +19,8 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 /// On tokio they take part in cooperative scheduling: a subscriber that always finds something lets other tasks run.
 ///
 /// # Performance
-/// A read costs no allocation and no lock: an acquiring load, a store of the cursor and a full fence, the latter two once a batch.
+/// A read costs no allocation and no lock: an acquiring load, and once a batch a store of the cursor, with a full fence where publishers
+/// have waited for room of late.
 pub struct Subscriber<T> {
     cursor: Cursor<T>,
     read: u64,
