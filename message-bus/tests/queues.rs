@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use message_bus::ring::CapacityError;
-use message_bus::{BuildError, Bus, Delivery, Metadata, Overflow, PublishError, SubscribeError, event};
+use message_bus::{BuildError, Bus, Delivery, Metadata, Overflow, PublishError, SubscribeError, WeakBus, event};
 use support::{Calls, Order, OutOf, Step, balanced, until};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -520,13 +520,17 @@ async fn limits_of_time_beyond_the_clock_are_none() {
 }
 
 /// Publishes when it is dropped, or panics.
-struct Lingering(Option<message_bus::Publisher<Lingering>>);
+struct Lingering(Option<WeakBus>);
 event!(Lingering);
 
 impl Drop for Lingering {
     fn drop(&mut self) {
         match self.0.take() {
-            Some(publisher) => drop(publisher.try_publish(Lingering(None))),
+            Some(bus) => {
+                if let Some(bus) = bus.upgrade() {
+                    drop(bus.publisher().try_publish(Lingering(None)));
+                }
+            }
             None => std::panic::resume_unwind(Box::new("as the test wants")),
         }
     }
@@ -545,7 +549,7 @@ async fn destructors_of_lost_messages_run_outside_of_the_locks_and_harm_nobody()
         let queue = bus.subscription().queue(2).overflow(overflow).run(handler).expect("open");
         let publisher = bus.publisher();
         for number in 0..50 {
-            let message = Lingering((number % 2 == 0).then(|| publisher.clone()));
+            let message = Lingering((number % 2 == 0).then(|| bus.downgrade()));
             let published = tokio::time::timeout(Duration::from_secs(20), publisher.publish(message)).await;
             published.expect("no lock is held").expect("it never waits");
             yield_now().await;
