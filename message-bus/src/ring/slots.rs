@@ -549,7 +549,7 @@ impl<T> Drop for Slots<T> {
             let slot = self.slot(number);
             if slot.word.load(Ordering::Acquire) & EMPTY == 0 {
                 // SAFETY: the word says that there is a value; no subscriber and no publisher is left.
-                drop(unsafe { slot.value.read() });
+                discard([unsafe { slot.value.read() }]);
             }
         }
     }
