@@ -294,8 +294,7 @@ impl<M: Message, T: Target<M>> Replay for Letter<M, T> {
 impl Bus {
     /// Publishes a message after `delay`, in a task of its own: to the handlers that are subscribed then. What is refused then, or
     /// fails in all its handlers and reaches no queue, whatever the bus's [`FailurePolicy`], becomes a dead letter, whose replay
-    /// publishes it again. A message delayed by a handler inherits, as if it
-    /// were published.
+    /// publishes it again. A message delayed by a handler inherits, as if it were published.
     ///
     /// The delay has the precision of tokio's timers, a millisecond; the runtime has to have them enabled.
     ///

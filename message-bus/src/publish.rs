@@ -48,7 +48,8 @@ pub(crate) async fn publish<M: Event>(
     publish_carried(&[(topic, handlers.queued)], &handlers, policy, carrier, busy).await.map_err(PublishError::returned)
 }
 
-/// [`publish`] with metadata that the publisher has.
+/// [`publish`] with metadata that the publisher has. Apart from it, since asking whether there is some costs the way on the stack a tenth,
+/// and a common end in a function of its own costs asynchronous handlers a sixth.
 pub(crate) async fn publish_with<M: Event>(
     topic: &Topic<M>,
     policy: FailurePolicy,
