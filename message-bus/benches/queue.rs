@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use floors::{Message, TwoCounterRing, checksum, checksum_of, message};
 use harness::{Bench, BenchError, Suite, together};
-use message_bus::ring::{Multicast, Subscriber};
+use message_bus::ring::{Multicast, SolePublisher, Subscriber};
 
 const CAPACITY: usize = 1024;
 /// Ten milliseconds or more a round: far above what starting and stopping the threads disturbs.
@@ -19,8 +19,12 @@ const MESSAGES: u64 = 1 << 20;
 
 fn main() -> ExitCode {
     Suite::new()
-        .bench("message-bus/ring/spsc-1", |bench: &mut Bench| hand_over(bench, 1))
-        .bench("message-bus/ring/spsc-32", |bench: &mut Bench| hand_over(bench, 32))
+        .bench("message-bus/ring/spsc-1", |bench: &mut Bench| hand_over(bench, sole, "two-counter-ring", 1))
+        .bench("message-bus/ring/spsc-32", |bench: &mut Bench| hand_over(bench, sole, "two-counter-ring", 32))
+        .bench("message-bus/ring/mpsc-1", |bench: &mut Bench| hand_over(bench, shared, "two-counter-ring-for-mpsc", 1))
+        .bench("message-bus/ring/mpsc-32", |bench: &mut Bench| {
+            hand_over(bench, shared, "two-counter-ring-for-mpsc", 32)
+        })
         .bench("message-bus/ring/fan-out-10", fan_out)
         .bench("message-bus/ring/one-more-subscriber", one_more_subscriber)
         .bench("message-bus/ring/ping-pong", ping_pong)
@@ -28,9 +32,20 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// Both sides of both rings try and spin: what is compared is the hand-over, not the waiting.
-fn hand_over(bench: &mut Bench, batch: usize) -> Result<(), BenchError> {
-    let floor = format!("message-bus/floor/two-counter-ring-{batch}");
+/// What either side does when it finds nothing, or no room: it leaves the other some time to get something done. At each other's heels both
+/// wait for the same cache lines with every message, and chance would say which of the rings gets there.
+fn pause() {
+    (0..8).for_each(|_| spin_loop());
+}
+
+/// Both sides of both rings try and pause: what is compared is the hand-over, not the waiting.
+fn hand_over(
+    bench: &mut Bench,
+    ours: impl Fn(usize) -> (Duration, u64),
+    floor: &str,
+    batch: usize,
+) -> Result<(), BenchError> {
+    let floor = format!("message-bus/floor/{floor}-{batch}");
     let sum = Cell::new(0);
     let note = |(time, read): (Duration, u64)| {
         sum.set(sum.get() + read);
@@ -74,26 +89,49 @@ fn pair<P: Send, C: Send>(
     (time, sums.iter().sum())
 }
 
-fn ours(batch: usize) -> (Duration, u64) {
-    let ring = Multicast::new(CAPACITY).expect("valid");
-    let subscriber = ring.subscribe();
-    pair(ring, subscriber, |ring| produce(&ring, batch), |subscriber| consume(subscriber, batch))
+/// Through a ring that has one publisher.
+fn sole(batch: usize) -> (Duration, u64) {
+    let (publisher, feed) = SolePublisher::new(CAPACITY).expect("valid");
+    let subscriber = feed.subscribe();
+    let produce = |mut publisher: SolePublisher<Message>| {
+        if batch == 1 {
+            singly(|message| publisher.try_publish(message).is_ok());
+        } else {
+            in_batches(batch, |messages| publisher.try_publish_all(messages).is_ok());
+        }
+    };
+    pair(publisher, subscriber, produce, |subscriber| consume(subscriber, batch))
 }
 
-fn produce(ring: &Multicast<Message>, batch: usize) {
-    if batch == 1 {
-        for number in 0..MESSAGES {
-            while ring.try_publish(message(number)).is_err() {
-                spin_loop();
-            }
+/// Through a ring that could have more.
+fn shared(batch: usize) -> (Duration, u64) {
+    let ring = Multicast::new(CAPACITY).expect("valid");
+    let subscriber = ring.subscribe();
+    let produce = |ring: Multicast<Message>| {
+        if batch == 1 {
+            singly(|message| ring.try_publish(message).is_ok());
+        } else {
+            in_batches(batch, |messages| ring.try_publish_all(messages).is_ok());
         }
-        return;
+    };
+    pair(ring, subscriber, produce, |subscriber| consume(subscriber, batch))
+}
+
+fn singly(mut try_send: impl FnMut(Message) -> bool) {
+    for number in 0..MESSAGES {
+        while !try_send(message(number)) {
+            pause();
+        }
     }
+}
+
+fn in_batches(batch: usize, mut try_send: impl FnMut(&mut Vec<Message>) -> bool) {
     let mut messages = Vec::with_capacity(batch);
     for first in (0..MESSAGES).step_by(batch) {
+        messages.clear();
         messages.extend((first..first + batch as u64).map(message));
-        while ring.try_publish_all(&mut messages).is_err() {
-            spin_loop();
+        while !try_send(&mut messages) {
+            pause();
         }
     }
 }
@@ -103,14 +141,14 @@ fn consume(mut subscriber: Subscriber<Message>, batch: usize) -> u64 {
     while read < MESSAGES {
         if batch == 1 {
             let Ok(item) = subscriber.try_next() else {
-                spin_loop();
+                pause();
                 continue;
             };
             sum += checksum(&item);
             read += 1;
         } else {
             let Ok(messages) = subscriber.try_next_batch(batch) else {
-                spin_loop();
+                pause();
                 continue;
             };
             sum += messages.iter().map(checksum).sum::<u64>();
@@ -128,20 +166,9 @@ fn two_counters(batch: usize) -> (Duration, u64) {
         consumer,
         |mut producer| {
             if batch == 1 {
-                for number in 0..MESSAGES {
-                    while !producer.try_push_one(message(number)) {
-                        spin_loop();
-                    }
-                }
-                return;
-            }
-            let mut messages = Vec::with_capacity(batch);
-            for first in (0..MESSAGES).step_by(batch) {
-                messages.clear();
-                messages.extend((first..first + batch as u64).map(message));
-                while !producer.try_push(&messages) {
-                    spin_loop();
-                }
+                singly(|message| producer.try_push_one(message));
+            } else {
+                in_batches(batch, |messages| producer.try_push(messages));
             }
         },
         |mut consumer| {
@@ -149,7 +176,7 @@ fn two_counters(batch: usize) -> (Duration, u64) {
             while read < MESSAGES {
                 let count = consumer.read(batch as u64, |message| sum += checksum(message));
                 if count == 0 {
-                    spin_loop();
+                    pause();
                 }
                 read += count;
             }
@@ -182,7 +209,7 @@ fn fan_out(bench: &mut Bench) -> Result<(), BenchError> {
             let produce = |ring: Multicast<Message>| {
                 for number in 0..SENT {
                     while ring.try_publish(message(number)).is_err() {
-                        spin_loop();
+                        pause();
                     }
                 }
             };

@@ -35,6 +35,7 @@ mod multicast;
 #[expect(unsafe_code, reason = "the memory of the ring")]
 mod slots;
 mod subscriber;
+mod subscriptions;
 mod wait;
 
 #[cfg(all(test, any(message_bus_loom, message_bus_shuttle)))]
@@ -43,5 +44,6 @@ mod models;
 pub use error::{CapacityError, PublishError, Refused};
 pub use lossy::{Conflation, Gap, Loss, LossySubscriber, Received};
 pub use multicast::{Multicast, Permit};
-pub use slots::Pressure;
+pub use slots::{Pressure, SolePublisher};
 pub use subscriber::{Batch, BatchIter, Item, Subscriber, TryNextError};
+pub use subscriptions::Subscriptions;

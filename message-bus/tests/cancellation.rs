@@ -13,11 +13,11 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use message_bus::ring::{Loss, Multicast, Received};
+use message_bus::ring::{Loss, LossySubscriber, Multicast, Received, SolePublisher, Subscriber};
 use message_bus::{Bus, Delivery, HandlerError, Metadata, PublishError, RawMessage, Subject, command};
 use support::{Calls, Order, balanced};
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::yield_now;
+use tokio::task::{JoinHandle, yield_now};
 
 fn cancellations() -> u64 {
     let default = if cfg!(miri) { 50 } else { 10_000 };
@@ -109,59 +109,67 @@ fn everywhere<Fut: Future<Output = ()> + Send + 'static>(scenario: impl Fn() -> 
     });
 }
 
+const PUBLISHERS: u64 = 3;
+
+/// A publisher and a number of it.
+type Numbered = Arc<(u64, u64)>;
+
+/// Reads everything by futures that are dropped at any poll; returns how much it was.
+fn reading(mut subscriber: Subscriber<Numbered>, cut: Cut, mut dice: Dice) -> JoinHandle<u64> {
+    tokio::spawn(async move {
+        let mut next = [0; PUBLISHERS as usize];
+        loop {
+            let polls = dice.below(4);
+            let mut read = |message: &Numbered| {
+                assert_eq!(message.1, next[message.0 as usize], "nothing lost, nothing twice");
+                next[message.0 as usize] += 1;
+            };
+            if dice.below(2) == 0 {
+                match cut.after(polls, subscriber.next()).await {
+                    Some(Some(message)) => read(&message),
+                    Some(None) => return next.iter().sum::<u64>(),
+                    None => {}
+                }
+            } else {
+                match cut.after(polls, subscriber.next_batch(2)).await {
+                    Some(Some(batch)) => batch.iter().for_each(&mut read),
+                    Some(None) => return next.iter().sum(),
+                    None => {}
+                }
+            }
+        }
+    })
+}
+
+/// The same of what a lossy subscriber receives and misses.
+fn losing(mut lossy: LossySubscriber<Numbered>, cut: Cut) -> JoinHandle<u64> {
+    tokio::spawn(async move {
+        let mut dice = Dice(99);
+        let mut seen = 0;
+        while let Some(received) = {
+            let mut done = None;
+            while done.is_none() {
+                done = cut.after(dice.below(4), lossy.receive()).await;
+            }
+            done.flatten()
+        } {
+            seen += match received {
+                Received::Message(_) => 1,
+                Received::Gap(gap) => gap.missed,
+            };
+        }
+        seen
+    })
+}
+
 #[test]
 fn futures_of_the_ring() {
     everywhere(async || {
-        const PUBLISHERS: u64 = 3;
         let goal = cancellations();
         let cut = Cut::default();
         let ring = Multicast::new(2).expect("valid");
-        let mut readers = Vec::new();
-        for number in 0..2 {
-            let (mut subscriber, cut) = (ring.subscribe(), cut.clone());
-            readers.push(tokio::spawn(async move {
-                let mut dice = Dice(7 + number);
-                let mut next = [0; PUBLISHERS as usize];
-                loop {
-                    let polls = dice.below(4);
-                    let mut read = |message: &Arc<(u64, u64)>| {
-                        assert_eq!(message.1, next[message.0 as usize], "nothing lost, nothing twice");
-                        next[message.0 as usize] += 1;
-                    };
-                    if dice.below(2) == 0 {
-                        match cut.after(polls, subscriber.next()).await {
-                            Some(Some(message)) => read(&message),
-                            Some(None) => return next.iter().sum::<u64>(),
-                            None => {}
-                        }
-                    } else {
-                        match cut.after(polls, subscriber.next_batch(2)).await {
-                            Some(Some(batch)) => batch.iter().for_each(&mut read),
-                            Some(None) => return next.iter().sum(),
-                            None => {}
-                        }
-                    }
-                }
-            }));
-        }
-        let (mut lossy, lossy_cut) = (ring.subscribe_lossy(1, Loss::DropOldest).expect("valid"), cut.clone());
-        let losing = tokio::spawn(async move {
-            let mut dice = Dice(99);
-            let mut seen = 0;
-            while let Some(received) = {
-                let mut done = None;
-                while done.is_none() {
-                    done = lossy_cut.after(dice.below(4), lossy.receive()).await;
-                }
-                done.flatten()
-            } {
-                seen += match received {
-                    Received::Message(_) => 1,
-                    Received::Gap(gap) => gap.missed,
-                };
-            }
-            seen
-        });
+        let readers = [7, 8].map(|seed| reading(ring.subscribe(), cut.clone(), Dice(seed)));
+        let losing = losing(ring.subscribe_lossy(1, Loss::DropOldest).expect("valid"), cut.clone());
         let publishers = (0..PUBLISHERS).map(|publisher| {
             let (ring, cut) = (ring.clone(), cut.clone());
             tokio::spawn(async move {
@@ -197,6 +205,37 @@ fn futures_of_the_ring() {
             published += publisher.await.expect("no panic");
         }
         drop(ring);
+        for reader in readers {
+            assert_eq!(reader.await.expect("no panic"), published, "published = delivered");
+        }
+        assert_eq!(losing.await.expect("no panic"), published, "published = delivered + dropped");
+    });
+}
+
+#[test]
+fn futures_of_a_ring_with_one_publisher() {
+    everywhere(async || {
+        let goal = cancellations();
+        let cut = Cut::default();
+        let (mut publisher, feed) = SolePublisher::new(2).expect("valid");
+        let readers = [7, 8].map(|seed| reading(feed.subscribe(), cut.clone(), Dice(seed)));
+        let losing = losing(feed.subscribe_lossy(1, Loss::DropOldest).expect("valid"), cut.clone());
+        let mut dice = Dice(1_000);
+        let mut published = 0;
+        while cut.count() < goal {
+            if dice.below(2) == 0 {
+                let sent = cut.after(dice.below(4), publisher.publish(Arc::new((0, published)))).await;
+                assert!(sent.as_ref().is_none_or(Result::is_ok), "open, and somebody reads");
+                published += u64::from(sent.is_some());
+            } else {
+                let mut batch = vec![Arc::new((0, published)), Arc::new((0, published + 1))];
+                let sent = cut.after(dice.below(4), publisher.publish_all(&mut batch)).await;
+                assert_eq!(batch.is_empty(), sent.is_some(), "whole or not at all");
+                published += 2 * u64::from(sent.is_some());
+            }
+        }
+        assert_eq!(publisher.published(), published);
+        drop(publisher);
         for reader in readers {
             assert_eq!(reader.await.expect("no panic"), published, "published = delivered");
         }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use message_bus::ring::{CapacityError, Multicast, Pressure, Refused, TryNextError};
+use message_bus::ring::{CapacityError, Multicast, Pressure, Refused, SolePublisher, Subscriber, TryNextError};
 
 /// Does not implement `Clone`; counts how many of it are alive.
 struct Tracked(u64, Arc<AtomicUsize>);
@@ -42,6 +42,7 @@ fn every_subscriber_reads_the_same_message_where_it_lies() {
 fn capacities_out_of_range_are_refused_and_others_rounded_up() {
     assert_eq!(Multicast::<u8>::new(0).err(), Some(CapacityError::Ring(0)));
     assert_eq!(Multicast::<u8>::new(usize::MAX).err(), Some(CapacityError::Ring(usize::MAX)));
+    assert_eq!(SolePublisher::<u8>::new(0).err(), Some(CapacityError::Ring(0)));
     let ring = Multicast::<u8>::new(5).expect("valid");
     assert_eq!(ring.capacity(), 8);
     for asked in [0, 9] {
@@ -287,6 +288,57 @@ fn blocking_publishers_and_subscribers_lose_nothing_and_keep_the_order_of_each_p
             }
             drop(ring);
         });
+    }
+}
+
+#[test]
+fn one_publisher_loses_nothing_while_subscribers_come_and_go() {
+    const SENT: u64 = if cfg!(miri) { 200 } else { 20_000 };
+    for capacity in [1, 2, 64] {
+        let (mut publisher, feed) = SolePublisher::new(capacity).expect("valid");
+        // On the heap: what is read too late shows.
+        let steady: Vec<Subscriber<Box<u64>>> = (0..2).map(|_| feed.subscribe()).collect();
+        thread::scope(|scope| {
+            for mut subscriber in steady {
+                scope.spawn(move || {
+                    let mut next = 0;
+                    while let Some(batch) = subscriber.next_batch_blocking(3) {
+                        for message in &batch {
+                            assert_eq!(**message, next);
+                            next += 1;
+                        }
+                    }
+                    assert_eq!(next, SENT, "published = delivered");
+                });
+            }
+            let feed = feed.clone();
+            scope.spawn(move || {
+                loop {
+                    let mut passing = feed.subscribe();
+                    let Some(first) = passing.next_blocking().map(|message| **message) else { return };
+                    for number in first + 1..first + 5 {
+                        match passing.next_blocking() {
+                            Some(message) => assert_eq!(**message, number, "a newcomer misses nothing"),
+                            None => assert_eq!(number, SENT),
+                        }
+                        if number == SENT {
+                            return;
+                        }
+                    }
+                }
+            });
+            scope.spawn(move || {
+                for number in 0..SENT {
+                    publisher.publish_blocking(Box::new(number)).expect("open");
+                    if number % 1_000 == 0 {
+                        publisher.trim();
+                    }
+                }
+                assert_eq!(publisher.published(), SENT);
+            });
+        });
+        assert_eq!(feed.subscribers(), 0);
+        assert_eq!(feed.subscribe().try_next().err(), Some(TryNextError::Closed), "the publisher is gone");
     }
 }
 

@@ -5,14 +5,14 @@
 //! memory of [`super::slots`]; event-listener, atomic-waker and the line of waiting publishers (tokio's `Mutex`) are taken at
 //! their word.
 
-use super::{Loss, Multicast, Received};
+use super::{Loss, Multicast, Received, SolePublisher};
 
 #[cfg(message_bus_loom)]
 mod every_order {
     use loom::future::block_on;
     use loom::thread;
 
-    use super::{Loss, Multicast, Received};
+    use super::{Loss, Multicast, Received, SolePublisher};
 
     /// Explores every schedule with up to `preemptions`.
     fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
@@ -98,6 +98,75 @@ mod every_order {
             seen_late.extend(read(&mut late));
             assert_eq!(seen.len(), 2, "published = delivered");
             assert!(seen.ends_with(&seen_late), "one order for all");
+        });
+    }
+
+    /// What one publisher writes without a claim is read in order and whole, and not overwritten while it is read.
+    #[test]
+    fn loom_one_publisher_and_two_subscribers_on_two_slots() {
+        explore(2, || {
+            let (mut publisher, feed) = SolePublisher::<Box<u64>>::new(2).expect("valid");
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    let mut reader = feed.subscribe();
+                    thread::spawn(move || {
+                        let mut next = 0;
+                        for _ in 0..2 {
+                            while let Ok(batch) = reader.try_next_batch(2) {
+                                for number in &batch {
+                                    assert_eq!(**number, next);
+                                    next += 1;
+                                }
+                            }
+                        }
+                        (reader, next)
+                    })
+                })
+                .collect();
+            let accepted = (0..3).take_while(|number| publisher.try_publish(payload(*number)).is_ok()).count() as u64;
+            for reader in readers {
+                let (mut reader, read) = reader.join().expect("no panic");
+                let rest = std::iter::from_fn(|| reader.try_next().ok().map(|item| **item)).collect::<Vec<_>>();
+                assert_eq!(rest, (read..accepted).collect::<Vec<_>>(), "published = delivered");
+            }
+        });
+    }
+
+    /// The publisher is not held up by who subscribes, and does not overwrite what the newcomer has yet to read.
+    #[test]
+    fn loom_a_subscriber_that_comes_while_one_publisher_publishes_sees_a_suffix() {
+        explore(2, || {
+            let (mut publisher, feed) = SolePublisher::<Box<u64>>::new(2).expect("valid");
+            let publishing = thread::spawn(move || {
+                let accepted =
+                    (0..5).take_while(|number| publisher.try_publish(payload(*number)).is_ok()).count() as u64;
+                (publisher.trim() as u64, accepted)
+            });
+            let mut reader = feed.subscribe();
+            let mut seen: Vec<u64> = reader.try_next().ok().map(|item| **item).into_iter().collect();
+            let (_, accepted) = publishing.join().expect("no panic");
+            while let Ok(item) = reader.try_next() {
+                seen.push(**item);
+            }
+            assert_eq!(seen, (accepted - seen.len() as u64..accepted).collect::<Vec<_>>());
+        });
+    }
+
+    #[test]
+    fn loom_one_publisher_waits_and_wakes() {
+        explore(2, || {
+            let (mut publisher, feed) = SolePublisher::<Box<u64>>::new(1).expect("valid");
+            let mut reader = feed.subscribe();
+            let publishing = thread::spawn(move || {
+                for number in 0..2 {
+                    block_on(publisher.publish(payload(number))).expect("open");
+                }
+            });
+            for number in 0..2 {
+                assert_eq!(block_on(reader.next()).map(|item| **item), Some(number));
+            }
+            assert!(block_on(reader.next()).is_none(), "the end is seen");
+            publishing.join().expect("no panic");
         });
     }
 
@@ -275,7 +344,7 @@ mod random_orders {
     use shuttle::future::block_on;
     use shuttle::thread;
 
-    use super::{Loss, Multicast, Received};
+    use super::{Loss, Multicast, Received, SolePublisher};
 
     const PUBLISHERS: u64 = 3;
     const EACH: u64 = 6;
@@ -350,6 +419,70 @@ mod random_orders {
         for thread in threads {
             thread.join().expect("no panic");
         }
+    }
+
+    /// The same with one publisher, and subscribers that come and go beside it.
+    fn one_publisher() {
+        const SENT: u64 = 12;
+        let (mut publisher, feed) = SolePublisher::<std::sync::Arc<u64>>::new(4).expect("valid");
+        let mut threads = Vec::new();
+        for most in [2, 3] {
+            let mut subscriber = feed.subscribe_with(most, crate::ring::Pressure::Block).expect("valid");
+            threads.push(thread::spawn(move || {
+                let mut next = 0;
+                while let Some(batch) = block_on(subscriber.next_batch(most)) {
+                    for message in &batch {
+                        assert_eq!(**message, next, "the order of the publisher");
+                        next += 1;
+                    }
+                }
+                assert_eq!(next, SENT, "published = delivered");
+            }));
+        }
+        let mut lossy = feed.subscribe_lossy(1, Loss::DropOldest).expect("valid");
+        threads.push(thread::spawn(move || {
+            let (mut received, mut missed) = (0, 0);
+            while let Some(next) = block_on(lossy.receive()) {
+                match next {
+                    Received::Message(_) => received += 1,
+                    Received::Gap(gap) => missed += gap.missed,
+                }
+            }
+            assert_eq!(received + missed, SENT, "published = delivered + dropped");
+        }));
+        threads.push(thread::spawn(move || {
+            for _ in 0..2 {
+                let mut passing = feed.subscribe();
+                let first = block_on(passing.next()).map(|message| **message);
+                let second = block_on(passing.next()).map(|message| **message);
+                assert!(second.is_none_or(|second| Some(second - 1) == first), "a newcomer misses nothing");
+            }
+        }));
+        threads.push(thread::spawn(move || {
+            for number in 0..SENT / 2 {
+                block_on(publisher.publish(std::sync::Arc::new(number))).expect("open");
+                if number == 3 {
+                    publisher.trim();
+                }
+            }
+            for number in (SENT / 2..SENT).step_by(2) {
+                let mut pair = [number, number + 1].map(std::sync::Arc::new).into();
+                block_on(publisher.publish_all(&mut pair)).expect("open");
+            }
+        }));
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+    }
+
+    #[test]
+    fn shuttle_one_publisher() {
+        shuttle::check_random(one_publisher, schedules());
+    }
+
+    #[test]
+    fn shuttle_one_publisher_with_few_preemptions() {
+        shuttle::check_pct(one_publisher, schedules(), 3);
     }
 
     #[test]

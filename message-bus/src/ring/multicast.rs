@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::error::{CapacityError, PublishError, Refused};
-use super::lossy::{Loss, Lossy, LossySubscriber};
-use super::slots::{Cursor, LossyCursor, Pressure, Refusal, Slots};
+use super::lossy::{Loss, LossySubscriber};
+use super::slots::{Pressure, Refusal, Slots};
 use super::subscriber::Subscriber;
+use super::subscriptions::Subscriptions;
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering};
 
 /// A bounded ring that any number of publishers write and any number of subscribers read.
@@ -23,7 +24,8 @@ use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering};
 ///
 /// # Performance
 /// A publish is one compare-exchange, the move of the message, a store and, unless nobody has slept for long, a full fence; a batch pays
-/// the first and the last once. Nothing is allocated. The cost does not depend on the number of subscribers, but once a capacity, when their cursors are read.
+/// the first and the last once. Nothing is allocated. The cost does not depend on the number of subscribers, but once a capacity, when their
+/// cursors are read. Where there is but one publisher, [`SolePublisher`](super::SolePublisher) does without the compare-exchange.
 pub struct Multicast<T> {
     slots: Arc<Slots<T>>,
     publishers: Arc<AtomicUsize>,
@@ -36,14 +38,20 @@ impl<T> Multicast<T> {
     /// # Errors
     /// [`CapacityError::Ring`] for less than 1 or more than 2³².
     pub fn new(capacity: usize) -> Result<Self, CapacityError> {
-        if capacity == 0 || capacity as u64 > 1 << 32 {
-            return Err(CapacityError::Ring(capacity));
-        }
-        Ok(Self {
-            slots: Arc::new(Slots::new(capacity.next_power_of_two())),
+        Ok(Self::of(Slots::new(slots_for(capacity)?)))
+    }
+
+    pub(super) fn of(slots: Slots<T>) -> Self {
+        Self {
+            slots: Arc::new(slots),
             publishers: Arc::new(AtomicUsize::new(1)),
             abandoned: Arc::new(AtomicU64::new(0)),
-        })
+        }
+    }
+
+    /// Subscribes from elsewhere, without keeping the ring open.
+    pub fn subscriptions(&self) -> Subscriptions<T> {
+        Subscriptions::new(Arc::clone(&self.slots), Arc::clone(&self.abandoned))
     }
 
     /// How many messages the ring holds.
@@ -78,7 +86,7 @@ impl<T> Multicast<T> {
 
     /// A subscriber that gets everything published from now on. It may fall behind by the ring's capacity; then publishers wait.
     pub fn subscribe(&self) -> Subscriber<T> {
-        self.gated(self.slots.capacity(), Pressure::Block)
+        self.subscriptions().subscribe()
     }
 
     /// A subscriber that gets everything published from now on. When it has fallen behind by `capacity`, `pressure` says what
@@ -87,13 +95,7 @@ impl<T> Multicast<T> {
     /// # Errors
     /// [`CapacityError::Subscriber`] for a capacity of 0 or above the ring's.
     pub fn subscribe_with(&self, capacity: usize, pressure: Pressure) -> Result<Subscriber<T>, CapacityError> {
-        let capacity = self.capacity_of_a_subscriber(capacity)?;
-        Ok(self.gated(capacity as u64, pressure))
-    }
-
-    fn gated(&self, capacity: u64, pressure: Pressure) -> Subscriber<T> {
-        let gate = self.slots.subscribe(capacity, pressure, None);
-        Subscriber::new(Cursor::new(Arc::clone(&self.slots), gate), Arc::clone(&self.abandoned))
+        self.subscriptions().subscribe_with(capacity, pressure)
     }
 
     /// A subscriber that never makes publishers wait: when more than `capacity` messages wait for it, it loses some.
@@ -107,22 +109,14 @@ impl<T> Multicast<T> {
     where
         T: Clone,
     {
-        let capacity = self.capacity_of_a_subscriber(capacity)?;
-        let lossy = Lossy::new(loss, capacity);
-        let gate = self.slots.subscribe(capacity as u64, Pressure::Block, Some(lossy));
-        Ok(LossySubscriber::new(LossyCursor::new(Arc::clone(&self.slots), gate), Arc::clone(&self.abandoned)))
-    }
-
-    fn capacity_of_a_subscriber(&self, asked: usize) -> Result<usize, CapacityError> {
-        let ring = self.capacity();
-        if asked == 0 || asked > ring { Err(CapacityError::Subscriber { asked, ring }) } else { Ok(asked) }
+        self.subscriptions().subscribe_lossy(capacity, loss)
     }
 
     /// Publishes if there is room now. Returns the message's position: the number of messages published before it.
     ///
     /// # Errors
     /// [`Refused::Full`] or [`Refused::Closed`], with the message.
-    #[inline]
+    #[inline(always)]
     pub fn try_publish(&self, message: T) -> Result<u64, PublishError<T>> {
         match self.slots.publish(message) {
             Ok((position, _)) => Ok(position),
@@ -291,7 +285,10 @@ where
         {
             return Poll::Ready(Ok(position));
         }
-        self.wait(context)
+        self.as_mut().wait(context).map_err(|reason| {
+            let message = self.project().message.take().expect("a message that was refused is put back");
+            PublishError { reason, message }
+        })
     }
 }
 
@@ -300,16 +297,31 @@ where
     F: Fn(&'a Multicast<T>, T) -> W,
     W: Future<Output = Result<(u64, Option<T>), PublishError<T>>>,
 {
+    /// Out of line, with a result in registers. What is refused is put back.
     #[cold]
     #[inline(never)]
-    fn wait(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<u64, PublishError<T>>> {
+    fn wait(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<u64, Refused>> {
         let mut this = self.project();
         if let Some(message) = this.message.take() {
             this.waiting.set(Some((this.wait)(this.ring, message)));
         }
         let waiting = this.waiting.as_mut().as_pin_mut().expect("a future is not polled after its end");
-        waiting.poll(context).map(|published| published.map(|(position, _)| position))
+        waiting.poll(context).map(|published| match published {
+            Ok((position, _)) => Ok(position),
+            Err(PublishError { reason, message }) => {
+                *this.message = Some(message);
+                Err(reason)
+            }
+        })
     }
+}
+
+/// How many slots a ring of this capacity has.
+pub(super) fn slots_for(capacity: usize) -> Result<usize, CapacityError> {
+    if capacity == 0 || capacity as u64 > 1 << 32 {
+        return Err(CapacityError::Ring(capacity));
+    }
+    Ok(capacity.next_power_of_two())
 }
 
 fn attempt<T>(slots: &Slots<T>, waiting: &mut Option<T>) -> Result<(u64, Option<T>), Refusal> {

@@ -5,14 +5,20 @@
 //! number it will read; whatever is at or behind a cursor stays where it is. `limit` says how far publishers may claim: it is computed
 //! from the cursors under the lock of the registry, and only when the last one is used up.
 //!
+//! A ring with one publisher has no numbers in its slots (see [`Storage`]) and no claims: messages are written first, and then published by
+//! a store of the tail.
+//!
 //! Between claim and publication nothing can panic, wait or run foreign code, so no number stays unpublished.
 
 mod cell;
 mod cursor;
 mod gates;
+mod reservation;
+mod sole;
+mod storage;
 mod word;
 
-use std::mem::needs_drop;
+use std::mem::{ManuallyDrop, MaybeUninit, needs_drop};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -20,7 +26,8 @@ use smallvec::SmallVec;
 
 use self::cell::Cell;
 pub(super) use self::cursor::{Cursor, LossyCursor};
-use self::word::EMPTY;
+pub use self::sole::SolePublisher;
+use self::storage::Storage;
 use super::alarm::{Alarm, CALM};
 use super::lossy::{Lossy, discard};
 use super::wait::Room;
@@ -61,13 +68,8 @@ const FLAGS: u64 = CLOSED | GUARDED;
 /// The cursor of a subscriber that reads no more.
 const DETACHED: u64 = u64::MAX;
 
-struct Slot<T> {
-    word: AtomicU64,
-    value: Cell<T>,
-}
-
 pub(super) struct Slots<T> {
-    slots: Box<[Slot<T>]>,
+    storage: Storage<T>,
     mask: u64,
     tail: CachePadded<AtomicU64>,
     /// Numbers below may be claimed: every message a capacity before them was read by all, or published to none.
@@ -132,14 +134,23 @@ unsafe impl<T: Send + Sync> Send for Slots<T> {}
 unsafe impl<T: Send + Sync> Sync for Slots<T> {}
 
 impl<T> Slots<T> {
-    /// `capacity` is a power of two.
+    /// For any number of publishers. `capacity` is a power of two.
     pub(super) fn new(capacity: usize) -> Self {
+        Self::of(Storage::numbered(capacity as u64), capacity as u64)
+    }
+
+    /// For one publisher. `capacity` is a power of two.
+    ///
+    /// # Safety
+    /// Nobody publishes or trims while another does.
+    unsafe fn for_one(capacity: usize) -> Self {
+        Self::of(Storage::plain(capacity as u64), capacity as u64)
+    }
+
+    fn of(storage: Storage<T>, capacity: u64) -> Self {
         debug_assert!(capacity.is_power_of_two());
-        let capacity = capacity as u64;
-        // The first lap is numbered 0 and was never published: the first message has the number `capacity`.
-        let slot = |number| Slot { word: AtomicU64::new(word::of(number, 1) | EMPTY), value: Cell::new() };
         Self {
-            slots: (0..capacity).map(slot).collect(),
+            storage,
             mask: capacity - 1,
             tail: CachePadded::new(AtomicU64::new(capacity << SHIFT)),
             limit: CachePadded::new(AtomicU64::new(capacity * 2)),
@@ -162,6 +173,11 @@ impl<T> Slots<T> {
 
     pub(super) fn capacity(&self) -> u64 {
         self.mask + 1
+    }
+
+    #[inline]
+    fn has_one_publisher(&self) -> bool {
+        matches!(self.storage, Storage::Plain { .. })
     }
 
     pub(super) fn room(&self) -> &Room {
@@ -196,22 +212,26 @@ impl<T> Slots<T> {
     }
 
     #[inline]
-    fn slot(&self, number: u64) -> &Slot<T> {
-        &self.slots[(number & self.mask) as usize]
+    fn index(&self, number: u64) -> usize {
+        (number & self.mask) as usize
     }
 
-    /// How many numbers from this one on are published, if it is; its message may have been trimmed.
+    /// The memory of this number's message.
     #[inline]
-    fn published(&self, number: u64) -> Option<u64> {
-        word::published(self.slot(number).word.load(Ordering::Acquire), number)
+    fn cell(&self, number: u64) -> &Cell<T> {
+        self.storage.cell(self.index(number))
     }
 
-    /// The first number, from `first` on and below `end`, that is not known to be published.
+    /// The first number, from `first` on and below `end`, that is not known to be published. With one publisher all of them are looked
+    /// at in one load, and the answer may be beyond the end.
     #[inline]
     fn published_until(&self, first: u64, end: u64) -> u64 {
+        let Storage::Numbered(slots) = &self.storage else {
+            return self.tail.load(Ordering::Acquire) >> SHIFT;
+        };
         let mut number = first;
         while number < end
-            && let Some(count) = self.published(number)
+            && let Some(count) = word::published(slots[self.index(number)].word.load(Ordering::Acquire), number)
         {
             number += count;
         }
@@ -222,11 +242,35 @@ impl<T> Slots<T> {
 
     /// Publishes one message; returns its position, counted from 0, and what it has overwritten, or gives it back.
     ///
-    /// Inlined for sure: a result as large as a message, put together by parts and copied as a whole, would make the processor wait until
-    /// the slot's cache lines have come over from the subscribers.
+    /// Inlined for sure, so that a message need not be in memory before it is in its slot: what is stored elsewhere first, and read from
+    /// there, waits in line with the slot's cache lines, which come over from the subscribers. Hence also the copy for the path
+    /// that waits, which is out of line and wants an address.
     #[inline(always)]
     pub(super) fn publish(&self, value: T) -> Result<(u64, Option<T>), (Refusal, T)> {
-        match self.claim(1) {
+        let value = ManuallyDrop::new(value);
+        match self.claim_at_once(1) {
+            Some(number) => {
+                let old = self.take_old(number);
+                // SAFETY: the claim makes this thread the only one at the slot, whose old value is out; the new one is moved.
+                unsafe { self.cell(number).write_from(&raw const *value) };
+                self.announce(number, 1);
+                Ok((number - self.capacity(), old))
+            }
+            None => {
+                let mut moved = MaybeUninit::uninit();
+                // SAFETY: `value` is not used again.
+                self.publish_slowly(unsafe {
+                    cell::copy(&raw const *value, moved.as_mut_ptr());
+                    moved.assume_init()
+                })
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_slowly(&self, value: T) -> Result<(u64, Option<T>), (Refusal, T)> {
+        match self.claim_slowly(1) {
             Ok(number) => {
                 let old = self.write_one(number, value);
                 Ok((number - self.capacity(), old))
@@ -247,10 +291,10 @@ impl<T> Slots<T> {
         // SAFETY: the claim makes this thread the only one at the slot, whose old value is out; the new one is moved, since what is left
         // in its place is overwritten without being dropped.
         unsafe {
-            self.slot(number).value.write_from(value);
+            self.cell(number).write_from(value);
             std::ptr::from_mut(message).write(None);
         }
-        self.announce(number);
+        self.announce(number, 1);
         Ok((number - self.capacity(), old))
     }
 
@@ -265,8 +309,7 @@ impl<T> Slots<T> {
         Ok(first - self.capacity())
     }
 
-    /// Values first, then words from the last to the first: a subscriber that waits for the first finds all of them, and does not
-    /// take lines from under the publisher's hands.
+    /// Values first; what says that they are published comes last.
     #[inline]
     fn write_all(&self, first: u64, values: &mut Vec<T>) {
         let count = values.len();
@@ -284,22 +327,17 @@ impl<T> Slots<T> {
             }
             values.set_len(kept);
         }
-        let end = first + count as u64;
-        for number in (first..end).rev() {
-            self.slot(number).word.store(word::of(number, end - number), Ordering::Release);
-        }
-        self.tell();
+        self.announce(first, count as u64);
         values.clear();
     }
 
     /// Takes out what a claimed number is about to overwrite.
     #[inline]
     fn take_old(&self, number: u64) -> Option<T> {
-        let slot = self.slot(number);
         // Whoever reads the ring's values has moved past the lap before: `limit` says so, and the claim was below it.
-        if needs_drop::<T>() && slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
-            // SAFETY: the word says that there is a value, and the claim makes this thread the only one at the slot.
-            Some(unsafe { slot.value.read() })
+        if needs_drop::<T>() && !self.storage.is_vacant(self.index(number), number) {
+            // SAFETY: there is a value, and the claim makes this thread the only one at the slot.
+            Some(unsafe { self.cell(number).read() })
         } else {
             None
         }
@@ -310,7 +348,7 @@ impl<T> Slots<T> {
     fn write(&self, number: u64, value: T) -> Option<T> {
         let old = self.take_old(number);
         // SAFETY: the claim makes this thread the only one at the slot; the old value was moved out or needs no drop.
-        unsafe { self.slot(number).value.write(value) };
+        unsafe { self.cell(number).write(value) };
         old
     }
 
@@ -318,20 +356,25 @@ impl<T> Slots<T> {
     #[inline]
     fn write_one(&self, number: u64, value: T) -> Option<T> {
         let old = self.write(number, value);
-        self.announce(number);
+        self.announce(number, 1);
         old
     }
 
-    /// Publishes one number that was written.
+    /// Publishes numbers that were written, and wakes who sleeps.
     #[inline]
-    fn announce(&self, number: u64) {
-        self.slot(number).word.store(word::of(number, 1), Ordering::Release);
-        self.tell();
-    }
-
-    /// Wakes who sleeps.
-    #[inline]
-    fn tell(&self) {
+    fn announce(&self, first: u64, count: u64) {
+        let end = first + count;
+        match &self.storage {
+            // From the last to the first: a subscriber that waits for the first finds all of them, and does not take lines from under the
+            // publisher's hands.
+            Storage::Numbered(slots) => {
+                for number in (first..end).rev() {
+                    slots[self.index(number)].word.store(word::of(number, end - number), Ordering::Release);
+                }
+            }
+            // Nobody else changes the tail.
+            Storage::Plain { .. } => self.tail.store(end << SHIFT, Ordering::Release),
+        }
         if self.flags.alarm.is_needed() && self.sleepers.load(Ordering::Relaxed) != 0 {
             self.wake_subscribers();
         }
@@ -358,15 +401,37 @@ impl<T> Slots<T> {
 
     #[inline]
     fn claim(&self, count: u64) -> Result<u64, Refusal> {
+        match self.claim_at_once(count) {
+            Some(number) => Ok(number),
+            None => self.claim_slowly(count),
+        }
+    }
+
+    /// Claims below the limit that is known.
+    #[inline]
+    fn claim_at_once(&self, count: u64) -> Option<u64> {
         let mut tail = self.tail.load(Ordering::Relaxed);
         while tail & FLAGS == 0 && (tail >> SHIFT) + count <= self.limit.load(Ordering::Acquire) {
-            let claimed = tail + (count << SHIFT);
-            match self.tail.compare_exchange_weak(tail, claimed, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Ok(tail >> SHIFT),
+            match self.take(tail, count) {
+                Ok(number) => return Some(number),
                 Err(now) => tail = now,
             }
         }
-        self.claim_slowly(count)
+        None
+    }
+
+    /// Takes numbers from the tail on, or says what the tail has become.
+    #[inline]
+    fn take(&self, tail: u64, count: u64) -> Result<u64, u64> {
+        match &self.storage {
+            Storage::Numbered(_) => {
+                let claimed = tail + (count << SHIFT);
+                self.tail.compare_exchange_weak(tail, claimed, Ordering::AcqRel, Ordering::Relaxed)?;
+            }
+            // The only publisher moves the tail when it has written.
+            Storage::Plain { .. } => {}
+        }
+        Ok(tail >> SHIFT)
     }
 
     /// Lets go of the lock, and then of what was lost under it.
@@ -386,13 +451,7 @@ impl<T> Slots<T> {
                 self.wake_subscribers();
                 continue;
             }
-            let room = self.make_room(&mut registry, count).map(|room| {
-                room.map(|tail| {
-                    let claimed = tail + (count << SHIFT);
-                    let claim = self.tail.compare_exchange(tail, claimed, Ordering::AcqRel, Ordering::Relaxed);
-                    claim.is_ok().then_some(tail >> SHIFT)
-                })
-            });
+            let room = self.make_room(&mut registry, count).map(|room| room.map(|tail| self.take(tail, count).ok()));
             Self::unlock(registry);
             match room {
                 Some(Ok(Some(number))) => return Ok(number),
@@ -470,65 +529,6 @@ impl<T> Slots<T> {
         }
         (limit.min(*published + self.capacity()), full)
     }
-
-    // ------------------------------------------------------------------------------------------------------------ reserving
-
-    /// Sets room for `count` messages aside.
-    pub(super) fn reserve(&self, count: u64) -> Result<(), Refusal> {
-        loop {
-            let mut registry = self.registry();
-            self.tail.fetch_or(GUARDED, Ordering::AcqRel);
-            let room = self.make_room(&mut registry, count);
-            if let Some(Ok(_)) = room {
-                registry.reserved += count;
-            }
-            self.unguard(&registry);
-            Self::unlock(registry);
-            match room {
-                Some(Ok(_)) => return Ok(()),
-                Some(Err(refusal)) => return Err(refusal),
-                None => give_up_the_processor(),
-            }
-        }
-    }
-
-    /// Publishes into reserved room, which is used up.
-    pub(super) fn publish_reserved(&self, value: T) -> Result<(u64, Option<T>), (Refusal, T)> {
-        let mut registry = self.registry();
-        debug_assert!(registry.reserved > 0);
-        registry.reserved -= 1;
-        // Claims are guarded: nobody without the lock changes the number.
-        let tail = self.tail.load(Ordering::Acquire);
-        if tail & CLOSED != 0 {
-            self.unguard(&registry);
-            return Err((Refusal::Closed, value));
-        }
-        let number = self.tail.fetch_add(1 << SHIFT, Ordering::AcqRel) >> SHIFT;
-        self.unguard(&registry);
-        drop(registry);
-        let old = self.write_one(number, value);
-        Ok((number - self.capacity(), old))
-    }
-
-    /// Room that is set aside now.
-    pub(super) fn reserved(&self) -> u64 {
-        self.registry().reserved
-    }
-
-    /// Gives reserved room back.
-    pub(super) fn release(&self, count: u64) {
-        let mut registry = self.registry();
-        registry.reserved -= count;
-        self.unguard(&registry);
-        drop(registry);
-        self.room.made();
-    }
-
-    fn unguard(&self, registry: &Registry<T>) {
-        if registry.reserved == 0 {
-            self.tail.fetch_and(!GUARDED, Ordering::AcqRel);
-        }
-    }
 }
 
 /// The one that lets a publisher wait the least.
@@ -545,12 +545,10 @@ fn stricter(one: Pressure, other: Pressure) -> Pressure {
 
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
-        for number in 0..self.capacity() {
-            let slot = self.slot(number);
-            if slot.word.load(Ordering::Acquire) & EMPTY == 0 {
-                // SAFETY: the word says that there is a value; no subscriber and no publisher is left.
-                discard([unsafe { slot.value.read() }]);
-            }
+        // No subscriber and no publisher is left: nobody minds what a whole lap would overwrite.
+        let tail = self.tail.load(Ordering::Acquire) >> SHIFT;
+        for number in tail..tail + self.capacity() {
+            discard(self.take_old(number));
         }
     }
 }

@@ -18,6 +18,10 @@ pub(super) struct Room {
     calm: Mutex<Calm>,
 }
 
+/// How often a publisher that finds no room lets other tasks run before it sleeps: the subscriber may be among them, or on another thread
+/// and at work.
+const PATIENCE: u32 = if cfg!(any(message_bus_loom, message_bus_shuttle)) { 0 } else { 4 };
+
 /// What subscribers look at when they have read on, and hardly anybody writes.
 #[derive(Debug)]
 struct Announced {
@@ -78,11 +82,18 @@ impl Room {
 
     /// Attempts until granted, closed, or out of patience. Dropped, it has done nothing that it did not say.
     pub(super) async fn wait<R>(&self, mut attempt: impl FnMut() -> Result<R, Refusal>) -> Result<R, Refused> {
-        let pressure = match attempt() {
+        let mut pressure = match attempt() {
             Ok(result) => return Ok(result),
             Err(refusal) => patience(refusal)?,
         };
         let began = tokio::time::Instant::now();
+        for _ in 0..PATIENCE {
+            tokio::task::yield_now().await;
+            pressure = match attempt() {
+                Ok(result) => return Ok(result),
+                Err(refusal) => patience(refusal)?,
+            };
+        }
         // A limit beyond what the clock can say is none.
         let mut deadline = pressure.and_then(|limit| began.checked_add(limit));
         // Whoever joins the line waits for those before it, but no longer than its own patience.

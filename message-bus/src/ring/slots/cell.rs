@@ -20,29 +20,14 @@ impl<T> Cell<T> {
         unsafe { (*self.0.get()).write(value) };
     }
 
-    /// Writes the value that lies at `value`, word by word where it is made of words.
-    ///
-    /// A copy by larger pieces than the value was just put together from would have to wait until the processor's pending stores are done,
-    /// and these wait for the ring's cache lines to come over from its subscribers.
+    /// Writes the value that lies at `value`; see [`copy`].
     ///
     /// # Safety
     /// Nobody else is at the cell, `value` is valid for reads, and is treated as moved out of afterwards.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn write_from(&self, value: *const T) {
-        const WORD: usize = size_of::<u64>();
-        const MOST: usize = 16 * WORD;
-        let to = self.0.get();
-        if size_of::<T>() <= MOST && size_of::<T>().is_multiple_of(WORD) && align_of::<T>() >= WORD {
-            let (from, to) = (value.cast::<MaybeUninit<u64>>(), to.cast::<MaybeUninit<u64>>());
-            for word in 0..size_of::<T>() / WORD {
-                // SAFETY: both are aligned for words and as long as `T`; words may be uninitialised, where `T` has padding. Volatile so
-                // that the words stay words.
-                unsafe { to.add(word).write(from.add(word).read_volatile()) };
-            }
-        } else {
-            // SAFETY: the caller's promise; a message outside of the ring is not within it.
-            unsafe { to.cast::<T>().copy_from_nonoverlapping(value, 1) };
-        }
+        // SAFETY: the caller's promise; a message outside of the ring is not within it.
+        unsafe { copy(value, self.0.get().cast()) };
     }
 
     /// # Safety
@@ -59,6 +44,30 @@ impl<T> Cell<T> {
     pub(super) unsafe fn get(&self) -> &T {
         // SAFETY: the caller's promise.
         unsafe { (*self.0.get()).assume_init_ref() }
+    }
+}
+
+/// Moves a value word by word where it is made of words.
+///
+/// A copy by larger pieces than the value was just put together from would have to wait until the processor's pending stores are done,
+/// and these wait for the ring's cache lines to come over from its subscribers.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`] of one value, which is treated as moved out of afterwards.
+#[inline(always)]
+pub(super) unsafe fn copy<T>(from: *const T, to: *mut T) {
+    const WORD: usize = size_of::<u64>();
+    const MOST: usize = 16 * WORD;
+    if size_of::<T>() <= MOST && size_of::<T>().is_multiple_of(WORD) && align_of::<T>() >= WORD {
+        let (from, to) = (from.cast::<MaybeUninit<u64>>(), to.cast::<MaybeUninit<u64>>());
+        for word in 0..size_of::<T>() / WORD {
+            // SAFETY: both are aligned for words and as long as `T`; words may be uninitialised, where `T` has padding. Volatile so that
+            // the words stay words.
+            unsafe { to.add(word).write_volatile(from.add(word).read()) };
+        }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { to.copy_from_nonoverlapping(from, 1) };
     }
 }
 

@@ -73,7 +73,7 @@ impl<T> Cursor<T> {
     pub(in crate::ring) fn peek(&self, offset: u64) -> &T {
         assert!(offset < self.seen - self.next, "only what is available can be read");
         // SAFETY: the number is published and not below the gate's cursor, which stays where it is while `self` is borrowed.
-        unsafe { self.slots.slot(self.next + offset).value.get() }
+        unsafe { self.slots.cell(self.next + offset).get() }
     }
 
     /// Calls `each` with the messages so many places ahead.
@@ -86,13 +86,10 @@ impl<T> Cursor<T> {
             offsets.start <= offsets.end && offsets.end <= self.seen - self.next,
             "only what is available can be read"
         );
-        let first = (self.next + offsets.start) & self.slots.mask;
-        let count = offsets.end - offsets.start;
-        let (before, after) = self.slots.slots.split_at(first as usize);
-        for slot in after.iter().chain(before).take(count as usize) {
-            // SAFETY: as for `peek`.
-            each(unsafe { slot.value.get() });
-        }
+        let first = self.slots.index(self.next + offsets.start);
+        let count = (offsets.end - offsets.start) as usize;
+        // SAFETY: as for `peek`.
+        self.slots.storage.each(first, count, |cell| each(unsafe { cell.get() }));
     }
 
     /// Lets go of the next `count` messages, and of publishers that wait for their room.
@@ -104,7 +101,7 @@ impl<T> Cursor<T> {
         }
         #[cfg(message_bus_loom)]
         for number in self.next..self.next + count {
-            self.slots.slot(number).value.touch();
+            self.slots.cell(number).touch();
         }
         self.next += count;
         self.gate.cursor.store(self.next, Ordering::Release);

@@ -4,8 +4,7 @@ use std::mem::needs_drop;
 
 use crossbeam_utils::CachePadded;
 
-use super::word::EMPTY;
-use super::{DETACHED, GUARDED, Gate, Pressure, SHIFT, Slots, Trimmed};
+use super::{DETACHED, Gate, Pressure, SHIFT, Slots, Trimmed};
 use crate::ring::lossy::Lossy;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicWaker, Mutex, Ordering};
 
@@ -19,7 +18,7 @@ impl<T> Slots<T> {
     ) -> Arc<Gate<T>> {
         let mut registry = self.registry();
         // Nobody claims between the reading of the tail and the new limit.
-        let tail = self.tail.fetch_or(GUARDED, Ordering::AcqRel) >> SHIFT;
+        let tail = self.guard() >> SHIFT;
         // What lies a capacity back was published, or its slot could not have been claimed again.
         let known = self.found.load(Ordering::Acquire).max(tail - self.capacity());
         let gate = Arc::new(Gate {
@@ -66,18 +65,17 @@ impl<T> Slots<T> {
             return Trimmed::new();
         }
         let mut registry = self.registry();
-        let tail = self.tail.fetch_or(GUARDED, Ordering::AcqRel) >> SHIFT;
+        let tail = self.guard() >> SHIFT;
         let cursors = registry.gates.iter().map(|gate| gate.cursor.load(Ordering::Acquire));
         let end = cursors.min().unwrap_or(tail).min(tail);
         // What a claim that is under way overwrites is not ours to drop.
         let mut number = registry.trimmed.max(tail.saturating_sub(self.capacity()));
         let mut taken = Trimmed::new();
-        while number < end && taken.len() < taken.capacity() && self.published(number).is_some() {
-            let slot = self.slot(number);
-            if slot.word.load(Ordering::Relaxed) & EMPTY == 0 {
-                // SAFETY: all cursors are beyond `number`, claims are guarded, and the claims before that did not reach its slot.
-                taken.push(unsafe { slot.value.read() });
-                slot.word.fetch_or(EMPTY, Ordering::Release);
+        while number < end && taken.len() < taken.capacity() && self.published_until(number, number + 1) > number {
+            // All cursors are beyond `number`, claims are guarded, and the claims before that did not reach its slot.
+            if let Some(message) = self.take_old(number + self.capacity()) {
+                taken.push(message);
+                self.storage.vacate(self.index(number), number);
             }
             number += 1;
         }
@@ -110,7 +108,7 @@ impl<T> Slots<T> {
         let published = self.published_until(cursor, end.min(tail)).min(end);
         let alive = lossy.absorb(cursor - self.capacity()..published - self.capacity(), |position| {
             // SAFETY: the policy asks for positions of the range alone; they are published, and this cursor keeps them in place.
-            unsafe { self.slot(position + self.capacity()).value.get() }
+            unsafe { self.cell(position + self.capacity()).get() }
         });
         gate.cursor.store(if alive { published } else { DETACHED }, Ordering::Release);
     }

@@ -2,28 +2,27 @@
 
 use std::hint::spin_loop;
 
-use message_bus::ring::{Multicast, Subscriber};
+use message_bus::ring::{SolePublisher, Subscriber};
 use message_bus_contest::{CAPACITY, Checksum, Flow, Message, Threads, message, messages};
 
 /// The ring by the calls that do not wait.
 pub(crate) struct Spinning;
 
 impl Threads for Spinning {
-    const NOTE: &'static str = "ring of 1,024, both threads try and spin: they burn their processors; read in place, several \
+    const NOTE: &'static str = "ring of 1,024, one producer, both threads try and spin: they burn their processors; read in place, several \
                                 subscribers in turn by one thread";
-    type Producer = Multicast<Message>;
+    type Producer = SolePublisher<Message>;
     type Consumers = Vec<Subscriber<Message>>;
 
-    fn open(consumers: usize) -> (Multicast<Message>, Vec<Subscriber<Message>>) {
-        let ring = Multicast::new(CAPACITY).expect("a valid capacity");
-        let subscribers = (0..consumers).map(|_| ring.subscribe()).collect();
-        (ring, subscribers)
+    fn open(consumers: usize) -> (SolePublisher<Message>, Vec<Subscriber<Message>>) {
+        let (publisher, feed) = SolePublisher::new(CAPACITY).expect("a valid capacity");
+        (publisher, (0..consumers).map(|_| feed.subscribe()).collect())
     }
 
-    fn produce(ring: &mut Multicast<Message>, flow: Flow) {
+    fn produce(publisher: &mut SolePublisher<Message>, flow: Flow) {
         if flow.send == 1 {
             for number in 0..flow.messages {
-                while ring.try_publish(message(number)).is_err() {
+                while publisher.try_publish(message(number)).is_err() {
                     spin_loop();
                 }
             }
@@ -32,7 +31,7 @@ impl Threads for Spinning {
         let mut batch = Vec::with_capacity(flow.send);
         for numbers in flow.batches() {
             batch.extend(messages(numbers));
-            while ring.try_publish_all(&mut batch).is_err() {
+            while publisher.try_publish_all(&mut batch).is_err() {
                 spin_loop();
             }
         }
