@@ -21,9 +21,9 @@ fn main() -> ExitCode {
     Suite::new()
         .bench("message-bus/ring/spsc-1", |bench: &mut Bench| hand_over(bench, sole, "two-counter-ring", 1))
         .bench("message-bus/ring/spsc-32", |bench: &mut Bench| hand_over(bench, sole, "two-counter-ring", 32))
-        .bench("message-bus/ring/mpsc-1", |bench: &mut Bench| hand_over(bench, shared, "two-counter-ring-for-mpsc", 1))
-        .bench("message-bus/ring/mpsc-32", |bench: &mut Bench| {
-            hand_over(bench, shared, "two-counter-ring-for-mpsc", 32)
+        .bench("message-bus/ring/shared-1", |bench: &mut Bench| hand_over(bench, shared, "two-counter-ring-shared", 1))
+        .bench("message-bus/ring/shared-32", |bench: &mut Bench| {
+            hand_over(bench, shared, "two-counter-ring-shared", 32)
         })
         .bench("message-bus/ring/fan-out-10", fan_out)
         .bench("message-bus/ring/one-more-subscriber", one_more_subscriber)

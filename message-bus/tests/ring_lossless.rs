@@ -342,6 +342,72 @@ fn one_publisher_loses_nothing_while_subscribers_come_and_go() {
     }
 }
 
+/// Publisher and subscriber wait in an executor of their own inside of a task, whose worker does nothing else meanwhile.
+#[tokio::test]
+async fn who_waits_in_an_executor_inside_of_a_task_is_woken() {
+    struct Unpark(thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let (mut publisher, feed) = SolePublisher::new(1).expect("valid");
+    let mut subscriber = feed.subscribe();
+    publisher.try_publish(0).expect("room");
+    let reader = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        (0..2).map(|_| subscriber.next_blocking().map(|number| *number)).collect::<Vec<_>>()
+    });
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut future = std::pin::pin!(future);
+        loop {
+            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => thread::park(),
+            }
+        }
+    }
+    block_on(publisher.publish(1)).expect("open");
+    assert_eq!(reader.join().expect("no panic"), [Some(0), Some(1)]);
+
+    let mut subscriber = feed.subscribe();
+    let writer = thread::spawn(move || {
+        for number in 2..4 {
+            thread::sleep(Duration::from_millis(5));
+            publisher.publish_blocking(number).expect("open");
+        }
+    });
+    // The second batch comes after one that was shorter than it could have been.
+    for number in 2..4 {
+        let batch = block_on(subscriber.next_batch(10)).expect("open");
+        assert!(batch.iter().copied().eq([number]));
+        tokio::task::yield_now().await;
+    }
+    writer.join().expect("no panic");
+}
+
+#[test]
+fn a_destructor_that_panics_leaves_a_ring_with_one_publisher_whole() {
+    struct Bomb(bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(!self.0, "boom");
+        }
+    }
+    let (mut publisher, feed) = SolePublisher::new(2).expect("valid");
+    let mut subscriber = feed.subscribe();
+    for round in 0..3 {
+        let published = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            publisher.try_publish(Bomb(round == 0)).expect("room")
+        }));
+        assert_eq!(published.is_ok(), round < 2, "the third overwrites the bomb");
+        assert_eq!(subscriber.try_next().expect("there").0, round == 0);
+    }
+    publisher.try_publish(Bomb(false)).expect("room");
+    assert!(!subscriber.try_next().expect("there").0);
+}
+
 #[test]
 fn a_publish_refused_for_a_timeout_on_a_thread_comes_back() {
     let ring = Multicast::new(1).expect("valid");
@@ -402,6 +468,25 @@ async fn messages_of_any_shape_arrive_whole() {
         for message in messages.iter().cycle().take(7) {
             ring.publish(message.clone()).await.expect("room");
             assert_eq!(*subscriber.next().await.expect("open"), *message);
+        }
+        let (mut sole, feed) = SolePublisher::new(2).expect("valid");
+        let mut of_sole = feed.subscribe();
+        for message in messages.iter().cycle().take(5) {
+            for publish in 0..3 {
+                if publish < 2 {
+                    ring.try_publish(message.clone()).expect("room");
+                    sole.try_publish(message.clone()).expect("room");
+                } else {
+                    assert_eq!(ring.try_publish(message.clone()).expect_err("full").message, *message);
+                    assert_eq!(sole.try_publish(message.clone()).expect_err("full").message, *message);
+                }
+            }
+            for _ in 0..2 {
+                assert_eq!(*subscriber.try_next().expect("there"), *message);
+                assert_eq!(*of_sole.try_next().expect("there"), *message);
+            }
+            sole.publish(message.clone()).await.expect("room");
+            assert_eq!(*of_sole.next().await.expect("open"), *message);
         }
     }
     arrives(&[()]).await;

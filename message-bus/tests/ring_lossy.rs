@@ -206,3 +206,50 @@ fn under_load_every_loss_is_counted() {
         drop(ring);
     });
 }
+
+#[test]
+fn the_destructor_of_a_lost_message_may_publish_to_the_ring() {
+    /// Publishes once more when it is dropped.
+    struct Echo(Option<Multicast<Arc<Echo>>>);
+    impl Drop for Echo {
+        fn drop(&mut self) {
+            if let Some(ring) = self.0.take() {
+                ring.try_publish(Arc::new(Echo(None))).expect("a lossy subscriber refuses nothing");
+            }
+        }
+    }
+    let ring = Multicast::new(1).expect("valid");
+    let mut subscriber = ring.subscribe_lossy(1, Loss::DropOldest).expect("valid");
+    for _ in 0..4 {
+        ring.try_publish(Arc::new(Echo(Some(ring.clone())))).expect("a lossy subscriber refuses nothing");
+    }
+    let (mut received, mut missed) = (0, 0);
+    while let Some(next) = subscriber.try_receive() {
+        match next {
+            Received::Message(_) => received += 1,
+            Received::Gap(gap) => missed += gap.missed,
+        }
+    }
+    assert_eq!(received + missed, ring.published(), "published = delivered + dropped");
+}
+
+#[test]
+fn a_panic_whose_payload_panics_when_dropped_is_one_lost_message() {
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            panic!("boom, again");
+        }
+    }
+    struct Uncloneable;
+    impl Clone for Uncloneable {
+        fn clone(&self) -> Self {
+            std::panic::panic_any(Payload)
+        }
+    }
+    let ring = Multicast::new(2).expect("valid");
+    let mut subscriber = ring.subscribe_lossy(2, Loss::DropOldest).expect("valid");
+    ring.try_publish(Uncloneable).map_err(|refused| refused.reason).expect("room");
+    assert!(matches!(subscriber.try_receive(), Some(Received::Gap(Gap { first: 0, last: 0, missed: 1 }))));
+    assert!(subscriber.try_receive().is_none());
+}

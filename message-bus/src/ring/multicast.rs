@@ -20,7 +20,8 @@ use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering};
 /// One order for all: positions are claimed one after the other, and every subscriber reads in that order.
 ///
 /// # Cancellation
-/// A publish that waits has claimed nothing: dropped, it has published nothing.
+/// A publish that waits has claimed nothing: dropped, it has published nothing. It holds a place in the line of those that wait: leaked, and
+/// never dropped (`mem::forget`), it keeps the others waiting.
 ///
 /// # Performance
 /// A publish is one compare-exchange, the move of the message, a store and, unless nobody has slept for long, a full fence; a batch pays
@@ -90,7 +91,7 @@ impl<T> Multicast<T> {
     }
 
     /// A subscriber that gets everything published from now on. When it has fallen behind by `capacity`, `pressure` says what
-    /// publishers do. A publish that is under way at this moment may overrun that capacity, never the ring's.
+    /// publishers do. What is published at this very moment may overrun that capacity, never the ring's.
     ///
     /// # Errors
     /// [`CapacityError::Subscriber`] for a capacity of 0 or above the ring's.
@@ -101,7 +102,7 @@ impl<T> Multicast<T> {
     /// A subscriber that never makes publishers wait: when more than `capacity` messages wait for it, it loses some.
     ///
     /// Its messages are clones, made by itself or, when the ring is full, by a publisher, under a lock: `T` should be something like
-    /// an [`Arc`](std::sync::Arc), and its `clone` must not use this ring. A message whose `clone` or key panics is lost, and counted.
+    /// an [`Arc`](std::sync::Arc), and neither its `clone` nor a conflation key may use this ring. A message whose `clone` or key panics is lost, and counted.
     ///
     /// # Errors
     /// [`CapacityError::Subscriber`] for a capacity of 0 or above the ring's.

@@ -126,8 +126,8 @@ pub(super) struct Gate<T> {
     lossy: Option<Mutex<Lossy<T>>>,
 }
 
-// SAFETY: a slot's value is written by one publisher, whose claim is exclusive, and read through `&T` by any number of subscribers
-// after its word was published; it is dropped or overwritten by whoever holds the next claim of that slot, or by `trim`, after all
+// SAFETY: a slot's value is written by one publisher, whose claim is exclusive or who is the only one, and read through `&T` by any number of subscribers
+// after its word, or the tail, was published; it is dropped or overwritten by whoever holds the next claim of that slot, or by `trim`, after all
 // of them have moved on. Hence values move between threads (`Send`) and are shared by them (`Sync`).
 unsafe impl<T: Send + Sync> Send for Slots<T> {}
 // SAFETY: as above.
@@ -142,7 +142,7 @@ impl<T> Slots<T> {
     /// For one publisher. `capacity` is a power of two.
     ///
     /// # Safety
-    /// Nobody publishes or trims while another does.
+    /// Nobody publishes, trims or closes while another does.
     unsafe fn for_one(capacity: usize) -> Self {
         Self::of(Storage::plain(capacity as u64), capacity as u64)
     }
@@ -270,13 +270,16 @@ impl<T> Slots<T> {
     #[cold]
     #[inline(never)]
     fn publish_slowly(&self, value: T) -> Result<(u64, Option<T>), (Refusal, T)> {
-        match self.claim_slowly(1) {
+        let mut lost = Trimmed::new();
+        let published = match self.claim_slowly(1, &mut lost) {
             Ok(number) => {
                 let old = self.write_one(number, value);
                 Ok((number - self.capacity(), old))
             }
             Err(refusal) => Err((refusal, value)),
-        }
+        };
+        discard(lost);
+        published
     }
 
     /// Publishes the message from where it lies; returns its position, and what it has overwritten. Refused, it stays there.
@@ -285,8 +288,25 @@ impl<T> Slots<T> {
     /// If there is no message.
     #[inline]
     pub(super) fn publish_from(&self, message: &mut Option<T>) -> Result<(u64, Option<T>), Refusal> {
+        match self.claim_at_once(1) {
+            Some(number) => Ok(self.move_in(number, message)),
+            None => self.publish_from_slowly(message),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_from_slowly(&self, message: &mut Option<T>) -> Result<(u64, Option<T>), Refusal> {
+        let mut lost = Trimmed::new();
+        let published = self.claim_slowly(1, &mut lost).map(|number| self.move_in(number, message));
+        discard(lost);
+        published
+    }
+
+    /// Publishes a message under a claimed number.
+    #[inline]
+    fn move_in(&self, number: u64, message: &mut Option<T>) -> (u64, Option<T>) {
         let value: *const T = message.as_ref().expect("a message that was not published is there");
-        let number = self.claim(1)?;
         let old = self.take_old(number);
         // SAFETY: the claim makes this thread the only one at the slot, whose old value is out; the new one is moved, since what is left
         // in its place is overwritten without being dropped.
@@ -295,7 +315,7 @@ impl<T> Slots<T> {
             std::ptr::from_mut(message).write(None);
         }
         self.announce(number, 1);
-        Ok((number - self.capacity(), old))
+        (number - self.capacity(), old)
     }
 
     /// Publishes all of `values`, at most the capacity, under consecutive positions, or none; returns the first position.
@@ -304,9 +324,18 @@ impl<T> Slots<T> {
         if values.is_empty() {
             return Ok(self.claimed());
         }
-        let first = self.claim(values.len() as u64)?;
-        self.write_all(first, values);
-        Ok(first - self.capacity())
+        let count = values.len() as u64;
+        let mut lost = Trimmed::new();
+        let first = match self.claim_at_once(count) {
+            Some(first) => Ok(first),
+            None => self.claim_slowly(count, &mut lost),
+        };
+        let published = first.map(|first| {
+            self.write_all(first, values);
+            first - self.capacity()
+        });
+        discard(lost);
+        published
     }
 
     /// Values first; what says that they are published comes last.
@@ -399,14 +428,6 @@ impl<T> Slots<T> {
         slept
     }
 
-    #[inline]
-    fn claim(&self, count: u64) -> Result<u64, Refusal> {
-        match self.claim_at_once(count) {
-            Some(number) => Ok(number),
-            None => self.claim_slowly(count),
-        }
-    }
-
     /// Claims below the limit that is known.
     #[inline]
     fn claim_at_once(&self, count: u64) -> Option<u64> {
@@ -441,9 +462,10 @@ impl<T> Slots<T> {
         discard(discarded);
     }
 
-    /// With the lock of the registry: when the limit has to be computed anew, or claims are guarded.
+    /// With the lock of the registry: when the limit has to be computed anew, or claims are guarded. What lossy subscribers lose by it
+    /// is added to `lost`, to be dropped when the claimed numbers are published: its destructors are foreign code.
     #[cold]
-    fn claim_slowly(&self, count: u64) -> Result<u64, Refusal> {
+    fn claim_slowly(&self, count: u64, lost: &mut Trimmed<T>) -> Result<u64, Refusal> {
         loop {
             let mut registry = self.registry();
             if self.calm_down(&mut registry) {
@@ -452,7 +474,8 @@ impl<T> Slots<T> {
                 continue;
             }
             let room = self.make_room(&mut registry, count).map(|room| room.map(|tail| self.take(tail, count).ok()));
-            Self::unlock(registry);
+            lost.extend(registry.discarded.drain(..));
+            drop(registry);
             match room {
                 Some(Ok(Some(number))) => return Ok(number),
                 Some(Ok(None)) => {}

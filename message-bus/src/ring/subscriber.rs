@@ -98,7 +98,7 @@ impl<T> Subscriber<T> {
         // A short batch says that this subscriber is at the publisher's heels, where each waits for cache lines of the other.
         if std::mem::take(&mut self.short) {
             for _ in 0..PATIENCE {
-                tokio::task::yield_now().await;
+                super::wait::give_way().await;
             }
         }
         if !cooperative(poll_fn(|context| self.poll_ready(context))).await {

@@ -27,7 +27,7 @@ impl<T> Subscriptions<T> {
     }
 
     /// A subscriber that gets everything published from now on. When it has fallen behind by `capacity`, `pressure` says what
-    /// publishers do. A publish that is under way at this moment may overrun that capacity, never the ring's.
+    /// publishers do. What is published at this very moment may overrun that capacity, never the ring's.
     ///
     /// # Errors
     /// [`CapacityError::Subscriber`] for a capacity of 0 or above the ring's.
@@ -44,7 +44,7 @@ impl<T> Subscriptions<T> {
     /// A subscriber that never makes publishers wait: when more than `capacity` messages wait for it, it loses some.
     ///
     /// Its messages are clones, made by itself or, when the ring is full, by a publisher, under a lock: `T` should be something like
-    /// an [`Arc`](std::sync::Arc), and its `clone` must not use this ring. A message whose `clone` or key panics is lost, and counted.
+    /// an [`Arc`](std::sync::Arc), and neither its `clone` nor a conflation key may use this ring. A message whose `clone` or key panics is lost, and counted.
     ///
     /// # Errors
     /// [`CapacityError::Subscriber`] for a capacity of 0 or above the ring's.

@@ -1,5 +1,9 @@
 //! Publishers that wait for room.
 
+use std::future::poll_fn;
+use std::sync::{Once, OnceLock};
+use std::task::{Poll, RawWakerVTable};
+
 use crossbeam_utils::CachePadded;
 
 use super::alarm::{Alarm, CALM};
@@ -88,7 +92,10 @@ impl Room {
         };
         let began = tokio::time::Instant::now();
         for _ in 0..PATIENCE {
-            tokio::task::yield_now().await;
+            if pressure.is_some_and(|limit| began.elapsed() >= limit) {
+                break;
+            }
+            give_way().await;
             pressure = match attempt() {
                 Ok(result) => return Ok(result),
                 Err(refusal) => patience(refusal)?,
@@ -147,6 +154,38 @@ impl Room {
     }
 }
 
+/// Lets other tasks run once.
+///
+/// Tokio's `yield_now` is the cheapest way, but only for its own tasks: it wakes them when the worker has nothing else to do, which is
+/// never if the future is polled by another executor that holds the worker up. Tasks of tokio are known by their wakers' functions, which
+/// the first call has one of them tell.
+pub(super) async fn give_way() {
+    static OF_TOKIO: OnceLock<&'static RawWakerVTable> = OnceLock::new();
+    static ASKED: Once = Once::new();
+
+    let mut given = false;
+    let of_tokio = poll_fn(|context| {
+        if given {
+            return Poll::Ready(false);
+        }
+        if OF_TOKIO.get().is_some_and(|functions| std::ptr::eq(*functions, context.waker().vtable())) {
+            return Poll::Ready(true);
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            ASKED.call_once(|| {
+                drop(runtime.spawn(poll_fn(|context| Poll::Ready(OF_TOKIO.get_or_init(|| context.waker().vtable())))));
+            });
+        }
+        given = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+    if of_tokio {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// How long a refusal lets a publisher wait: `None` is without end.
 fn patience(refusal: Refusal) -> Result<Option<std::time::Duration>, Refused> {
     match refusal {
@@ -190,7 +229,7 @@ impl Drop for Listening<'_> {
 #[cfg(not(any(message_bus_loom, message_bus_shuttle)))]
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     use std::sync::Arc;
-    use std::task::{Context, Poll, Wake, Waker};
+    use std::task::{Context, Wake, Waker};
     use std::thread::{self, Thread};
 
     struct Unpark(Thread);

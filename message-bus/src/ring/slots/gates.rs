@@ -17,8 +17,13 @@ impl<T> Slots<T> {
         lossy: Option<Lossy<T>>,
     ) -> Arc<Gate<T>> {
         let mut registry = self.registry();
-        // Nobody claims between the reading of the tail and the new limit.
+        // Nobody claims between the reading of the tail and the new limit, save one publisher, who is not held up.
         let tail = self.guard() >> SHIFT;
+        if lossy.is_none() && capacity < self.capacity() {
+            let limit = self.limit.load(Ordering::Relaxed);
+            self.limit.store(limit.min(tail + capacity), Ordering::Release);
+        }
+        let tail = self.tail.load(Ordering::Acquire) >> SHIFT;
         // What lies a capacity back was published, or its slot could not have been claimed again.
         let known = self.found.load(Ordering::Acquire).max(tail - self.capacity());
         let gate = Arc::new(Gate {
@@ -32,10 +37,6 @@ impl<T> Slots<T> {
             lossy: lossy.map(Mutex::new),
         });
         registry.gates = Arc::new(registry.gates.iter().chain([&gate]).cloned().collect());
-        if gate.lossy.is_none() && capacity < self.capacity() {
-            let limit = self.limit.load(Ordering::Relaxed);
-            self.limit.store(limit.min(tail + capacity), Ordering::Release);
-        }
         self.unguard(&registry);
         gate
     }

@@ -9,7 +9,7 @@ use crate::ring::subscriptions::Subscriptions;
 
 /// The one publisher of a ring: like a [`Multicast`] that cannot be cloned and publishes by `&mut`.
 ///
-/// It has nobody to agree with on who writes where: no locked instruction a message, and messages without a number of 8 bytes beside each.
+/// It has nobody to agree with on who writes where: no compare-exchange a message, and messages without a number of 8 bytes beside each.
 /// Everything else is as in a [`Multicast`]: the subscribers, their [`Pressure`](crate::ring::Pressure) and
 /// [`Loss`](crate::ring::Loss), the order, and that the ring is closed when it is dropped. Room cannot be set aside: there is nobody
 /// to set it aside from.
@@ -35,11 +35,11 @@ use crate::ring::subscriptions::Subscriptions;
 /// ```
 ///
 /// # Cancellation
-/// A publish that waits has published nothing when it is dropped.
+/// A publish that waits has published nothing when it is dropped. It must not be leaked (`mem::forget`): no later one would be woken.
 ///
 /// # Performance
-/// A publish is the move of the message, a store and, unless nobody has slept for long, a full fence. Nothing is allocated. The cost
-/// does not depend on the number of subscribers, but once a capacity, when their cursors are read.
+/// A publish is the move of the message, a store and, unless nobody has slept for long, a full fence. Nothing is allocated, save for
+/// lossy subscribers. The cost does not depend on the number of subscribers, but once a capacity, when their cursors are read.
 pub struct SolePublisher<T> {
     ring: Multicast<T>,
 }
