@@ -1,6 +1,6 @@
 //! The ring with subscribers that lose messages instead of holding publishers up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 
 use message_bus::ring::{Gap, Loss, LossySubscriber, Multicast, Pressure, Received, Refused};
@@ -210,18 +210,18 @@ fn under_load_every_loss_is_counted() {
 #[test]
 fn the_destructor_of_a_lost_message_may_publish_to_the_ring() {
     /// Publishes once more when it is dropped.
-    struct Echo(Option<Multicast<Arc<Echo>>>);
+    struct Echo(Weak<Multicast<Arc<Echo>>>);
     impl Drop for Echo {
         fn drop(&mut self) {
-            if let Some(ring) = self.0.take() {
-                ring.try_publish(Arc::new(Echo(None))).expect("a lossy subscriber refuses nothing");
+            if let Some(ring) = self.0.upgrade() {
+                ring.try_publish(Arc::new(Echo(Weak::new()))).expect("a lossy subscriber refuses nothing");
             }
         }
     }
-    let ring = Multicast::new(1).expect("valid");
+    let ring = Arc::new(Multicast::new(1).expect("valid"));
     let mut subscriber = ring.subscribe_lossy(1, Loss::DropOldest).expect("valid");
     for _ in 0..4 {
-        ring.try_publish(Arc::new(Echo(Some(ring.clone())))).expect("a lossy subscriber refuses nothing");
+        ring.try_publish(Arc::new(Echo(Arc::downgrade(&ring)))).expect("a lossy subscriber refuses nothing");
     }
     let (mut received, mut missed) = (0, 0);
     while let Some(next) = subscriber.try_receive() {

@@ -4,7 +4,6 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::Hash;
-use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -86,15 +85,15 @@ impl<T, K: Eq + Hash, F: Fn(&T) -> K> Places<T> for ByKey<K, F> {
 
 /// What the user's code says, or `None` if it panics: that is the loss of one message and not of the ring.
 fn contained<R>(foreign: impl FnOnce() -> R) -> Option<R> {
-    let caught = catch_unwind(AssertUnwindSafe(foreign));
-    caught
-        .map_err(|payload| {
-            // Its destructor is the user's, too.
-            if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                let _leaked = ManuallyDrop::new(again);
-            }
-        })
-        .ok()
+    let mut panicked = match catch_unwind(AssertUnwindSafe(foreign)) {
+        Ok(result) => return Some(result),
+        Err(payload) => Some(payload),
+    };
+    // What a panic carries has a destructor of the user's, too.
+    while let Some(payload) = panicked {
+        panicked = catch_unwind(AssertUnwindSafe(|| drop(payload))).err();
+    }
+    None
 }
 
 /// Drops messages one by one: a destructor that panics is not the business of whoever happens to drop them.
