@@ -288,6 +288,8 @@ impl<T> Slots<T> {
     /// If there is no message.
     #[inline]
     pub(super) fn publish_from(&self, message: &mut Option<T>) -> Result<(u64, Option<T>), Refusal> {
+        // Before the claim: after it nothing may panic.
+        assert!(message.is_some(), "a message that was not published is there");
         match self.claim_at_once(1) {
             Some(number) => Ok(self.move_in(number, message)),
             None => self.publish_from_slowly(message),
