@@ -15,6 +15,7 @@ const IMPORTS: &[(&str, &[&str], &[&str])] = &[
     ("gate", &["harness"], &[]),
     ("harness", &[], &[]),
     ("message-bus", &[], &["harness"]),
+    ("swarm-batcher", &[], &["harness"]),
 ];
 
 /// The crates that may link inferno.
