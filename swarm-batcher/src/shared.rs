@@ -1,0 +1,260 @@
+//! What the handles, callers and runners of a batcher share, and the way of an item from outside to behind the lock and back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::arena::NONE;
+use crate::engine::{Core, Start, contain, discard};
+use crate::error::{BatchError, Reason, Rejected};
+use crate::handler::Entry;
+use crate::key::AnyKey;
+use crate::options::Options;
+use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, State, Taken, Verdict};
+use crate::sync::{Mutex, MutexGuard, lock};
+
+/// See the module.
+pub(crate) struct Shared<I, O, E> {
+    pub(crate) options: Options<I, O, E>,
+    pub(crate) handler: Box<dyn Start<I, O, E>>,
+    /// Starts the runner of a number, in the runtime that is given.
+    pub(crate) spawn: fn(&Handle, Arc<Shared<I, O, E>>, u64),
+    /// The runtime that the batcher was built in.
+    pub(crate) home: Option<Handle>,
+    state: Mutex<State<I, O, E>>,
+}
+
+impl<I, O, E> Shared<I, O, E> {
+    pub(crate) fn new(
+        options: Options<I, O, E>,
+        handler: Box<dyn Start<I, O, E>>,
+        spawn: fn(&Handle, Arc<Shared<I, O, E>>, u64),
+    ) -> Self {
+        let state = Mutex::new(State::new(&options));
+        Self { options, handler, spawn, home: Handle::try_current().ok(), state }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<I, O, E>> {
+        lock(&self.state)
+    }
+
+    fn runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| self.home.clone())
+    }
+
+    /// Locks, and finds the lane of an item and the one that it shares, if it does. Both keys are made before the lock is taken.
+    fn locate(&self, item: &I, called: bool) -> Located<'_, I, O, E> {
+        let Some(shares) = self.options.share.as_ref().filter(|_| called) else {
+            let (state, lane) = self.lane(item);
+            return Located { state, lane, share: None };
+        };
+        let mut located = None;
+        shares.key.with(item, &mut |hash, key| {
+            let (state, lane) = self.lane(item);
+            let share = state.shared_item(lane, hash, key).ok_or_else(|| (hash, key.boxed()));
+            located = Some(Located { state, lane, share: Some(share) });
+        });
+        located.expect("the key was shown")
+    }
+
+    fn lane(&self, item: &I) -> (MutexGuard<'_, State<I, O, E>>, u32) {
+        let Some(key_by) = &self.options.key_by else { return (self.lock(), ONLY_LANE) };
+        let mut found = None;
+        key_by.with(item, &mut |hash, key| {
+            let mut state = self.lock();
+            let lane = state.lane_of(hash, key);
+            found = Some((state, lane));
+        });
+        found.expect("the key was shown")
+    }
+
+    /// Takes an item into its line. What it starts is for the caller to say, who holds the lock then.
+    pub(crate) fn accept<'a>(
+        self: &'a Arc<Self>,
+        arrival: Arrival<I>,
+        after: &mut Aftermath<I, O, E>,
+    ) -> (MutexGuard<'a, State<I, O, E>>, Result<Taken, Rejected<I>>) {
+        let Located { mut state, lane, share } = self.locate(&arrival.item, arrival.called);
+        if !state.has_runners() && self.home.is_none() && Handle::try_current().is_err() {
+            state.refuse(lane, after);
+            return (state, Err(Rejected::new(arrival.item, Reason::NoRuntime)));
+        }
+        let taken = match share {
+            Some(share) => state.accept_shared(&self.options, lane, arrival, share, after),
+            None => state.accept(&self.options, lane, arrival, after),
+        };
+        (state, taken.map_err(|(item, reason)| Rejected::new(item, reason)))
+    }
+
+    /// Does what an operation left to be done. The lock is not held. A panic of foreign code keeps none of the rest from being done.
+    #[inline]
+    pub(crate) fn settle(self: &Arc<Self>, mut after: Aftermath<I, O, E>) {
+        for waker in after.wakers.drain(..) {
+            contain(|| waker.wake());
+        }
+        if let Some(id) = after.spawn.take() {
+            self.spawn_runner(id);
+        }
+        if !after.letters.is_empty() {
+            self.bury(std::mem::take(&mut after.letters));
+        }
+        contain(|| drop(after));
+    }
+
+    #[cold]
+    fn spawn_runner(self: &Arc<Self>, id: u64) {
+        match self.runtime() {
+            Some(runtime) => (self.spawn)(&runtime, Arc::clone(self), id),
+            None => self.runner_gone(id),
+        }
+    }
+
+    pub(crate) fn runner_gone(self: &Arc<Self>, id: u64) {
+        let mut after = Aftermath::new();
+        self.lock().runner_gone(&self.options, id, &mut after);
+        self.settle(after);
+    }
+
+    /// Gives items that nobody waits for to the sink.
+    #[cold]
+    fn bury(&self, letters: Vec<crate::DeadLetter<I, E>>) {
+        let (mut taken, mut unclaimed) = (0, 0);
+        for letter in letters {
+            let outcome = catch_unwind(AssertUnwindSafe(|| match &self.options.dead_letter {
+                Some(sink) => {
+                    sink(letter);
+                    true
+                }
+                None => false,
+            }));
+            match outcome {
+                Ok(true) => taken += 1,
+                Ok(false) => unclaimed += 1,
+                Err(payload) => {
+                    discard(payload);
+                    unclaimed += 1;
+                }
+            }
+        }
+        self.lock().count_letters(taken, unclaimed);
+    }
+
+    /// What to do about the items of a batch that has run.
+    pub(crate) fn judge(&self, core: &mut Core<I, O, E>) -> Verdict<I, O, E> {
+        let failed = |entry: &Entry<I, O, E>| matches!(entry.reply, Some(Err(_)));
+        if !core.entries.iter().any(failed) {
+            return Verdict { failed: false, again: Vec::new() };
+        }
+        let whole = core.entries.iter().all(failed);
+        let mut again = Vec::new();
+        if let Some(retry) = self.options.retry.as_ref().filter(|retry| core.attempt < retry.retries) {
+            let retryable = |entry: &mut Entry<I, O, E>| {
+                entry.item.is_some()
+                    && match &entry.reply {
+                        Some(Err(BatchError::Handler(error))) => {
+                            catch_unwind(AssertUnwindSafe(|| (retry.retryable)(error))).unwrap_or_else(|payload| {
+                                discard(payload);
+                                false
+                            })
+                        }
+                        Some(Err(_)) => retry.faults,
+                        _ => false,
+                    }
+            };
+            let entries: Vec<_> = core.entries.extract_if(.., retryable).collect();
+            if !entries.is_empty() {
+                let attempt = core.attempt + 1;
+                again.push((Group { entries, attempt }, Some(retry.wait(attempt))));
+            }
+        }
+        let halves = self.options.bisect && whole && again.is_empty() && core.entries.len() > 1;
+        if halves && core.entries.iter().all(|entry| entry.item.is_some()) {
+            let second = core.entries.split_off(core.entries.len() / 2);
+            let attempt = core.attempt;
+            let first = core.entries.drain(..).collect();
+            again.extend([first, second].map(|entries| (Group { entries, attempt }, None)));
+        }
+        Verdict { failed: whole, again }
+    }
+
+    /// Gives those who share an item that has run an entry of their own, with a clone of the reply.
+    pub(crate) fn part(&self, core: &mut Core<I, O, E>) {
+        let Some(share) = &self.options.share else { return };
+        let callers = self.lock().part(core);
+        for (number, id, epoch) in callers {
+            let reply = core.entries[number].reply.as_ref().expect("a batch that has run is answered");
+            let clone = catch_unwind(AssertUnwindSafe(|| (share.clone)(reply))).unwrap_or_else(|payload| {
+                discard(payload);
+                Err(BatchError::Panicked)
+            });
+            core.entries.push(Entry { item: None, reply: Some(clone), id, epoch, bytes: 0 });
+        }
+    }
+
+    /// Before the lock: drops the items of a batch that has run, but for those that nobody waits for and that failed.
+    pub(crate) fn drop_items(core: &mut Core<I, O, E>) {
+        if !std::mem::needs_drop::<I>() {
+            return;
+        }
+        for entry in &mut core.entries {
+            if entry.id != NONE || !matches!(entry.reply, Some(Err(_))) {
+                contain(|| entry.item = None);
+            }
+        }
+    }
+
+    /// A batch has run: its callers are answered. The lock is held for what comes next.
+    #[inline]
+    pub(crate) fn finish(&self, core: &mut Core<I, O, E>, after: &mut Aftermath<I, O, E>) -> MutexGuard<'_, State<I, O, E>> {
+        let verdict = self.judge(core);
+        self.part(core);
+        Self::drop_items(core);
+        let mut state = self.lock();
+        state.settle(&self.options, core, verdict, after);
+        state
+    }
+
+    /// A batch was dropped while it ran; its items that have no reply were given one.
+    pub(crate) fn abandon(self: &Arc<Self>, core: &mut Core<I, O, E>) {
+        self.part(core);
+        Self::drop_items(core);
+        let mut after = Aftermath::new();
+        {
+            let mut state = self.lock();
+            state.settle(&self.options, core, Verdict { failed: true, again: Vec::new() }, &mut after);
+            state.kick(&self.options, &mut after);
+        }
+        self.settle(after);
+    }
+
+    /// No more items come; what is there leaves at once.
+    pub(crate) fn drain(self: &Arc<Self>) {
+        let mut after = Aftermath::new();
+        self.lock().drain(&self.options, &mut after);
+        self.settle(after);
+    }
+
+    /// Whatever has not ended is answered.
+    pub(crate) fn close(self: &Arc<Self>) {
+        let mut after = Aftermath::new();
+        self.lock().close(&self.options, &mut after);
+        self.settle(after);
+    }
+
+    /// The batcher's clock when `wait` has passed.
+    pub(crate) fn deadline(&self, wait: Option<Duration>) -> Option<std::num::NonZeroU64> {
+        let wait = wait.map(|wait| wait.as_nanos().min(u128::from(u64::MAX / 2)) as u64).or(self.options.default_deadline)?;
+        std::num::NonZeroU64::new(self.options.now().saturating_add(wait).max(1))
+    }
+}
+
+/// A lock that is held, and where an item belongs.
+struct Located<'a, I, O, E> {
+    state: MutexGuard<'a, State<I, O, E>>,
+    lane: u32,
+    /// The item that it shares, or the key by which others may share it.
+    share: Option<Result<crate::arena::Id, (u64, Box<dyn AnyKey>)>>,
+}

@@ -1,0 +1,481 @@
+//! Everything that callers, runners and the timer share, behind one lock that is never held over a handler, a waker, or the drop of an
+//! item or a reply: what an operation leaves to be done is its [`Aftermath`].
+
+mod aftermath;
+mod epochs;
+mod lanes;
+mod runners;
+mod running;
+mod shares;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::task::Waker;
+
+pub(crate) use aftermath::Aftermath;
+pub use epochs::FlushReport;
+use epochs::Epochs;
+use lanes::Lanes;
+pub(crate) use lanes::ONLY_LANE;
+pub(crate) use runners::Next;
+use runners::Runners;
+pub(crate) use running::{Group, Verdict};
+use shares::Shares;
+use timers::Due;
+
+use crate::adaptive::Adaptive;
+use crate::arena::{Arena, Caller, Content, Id};
+use crate::breaker::Breaker;
+use crate::engine::Engine;
+use crate::error::{BatchError, Reason, Reply};
+use crate::options::Options;
+use crate::policy::OnFull;
+use crate::stats::Stats;
+use crate::timer::Alarm;
+
+/// See the module.
+pub(crate) struct State<I, O, E> {
+    arena: Arena<I, O, E>,
+    lanes: Lanes,
+    shares: Shares,
+    /// Batches that wait until they run again, and those whose wait is over.
+    resting: BTreeMap<u64, Group<I, O, E>>,
+    rested: VecDeque<Group<I, O, E>>,
+    groups: u64,
+    /// Batches that a caller began and that were not ready at once.
+    handed: VecDeque<Engine<I, O, E>>,
+    spare: Vec<Engine<I, O, E>>,
+    /// Batches that hold a permit.
+    permits: usize,
+    runners: Runners,
+    timers: BTreeSet<(u64, Due)>,
+    alarm: Option<Arc<Alarm>>,
+    /// When the alarm goes off.
+    armed: u64,
+    /// Items for which there is no room yet, in the order in which they came.
+    waiting: VecDeque<Id>,
+    waiting_bytes: u64,
+    /// What was accepted and has not ended, what waits for room included.
+    held: usize,
+    held_bytes: u64,
+    /// How much of it is in batches that run.
+    in_flight: usize,
+    epochs: Epochs,
+    breaker: Breaker,
+    phase: Phase,
+    counts: Stats,
+    adaptive: Option<Adaptive>,
+}
+
+/// Whether items are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// No more come: what is there leaves at once.
+    Draining,
+    /// What was there is answered.
+    Closed,
+}
+
+/// An item that is to be taken, and how.
+pub(crate) struct Arrival<I> {
+    pub(crate) item: I,
+    /// Whether a caller waits for the reply.
+    pub(crate) called: bool,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) level: u8,
+    pub(crate) deadline: Option<NonZeroU64>,
+    pub(crate) weight: u32,
+    pub(crate) bytes: u32,
+    /// Whether whoever gives it can wait for room.
+    pub(crate) waits: bool,
+}
+
+/// How an item was taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Taken {
+    /// It stands in line, at this place if somebody waits for it.
+    InLine(Id),
+    /// So it does, but there is no room for it; whoever gave it waits for that here.
+    WaitsForRoom(Id),
+}
+
+impl<I, O, E> State<I, O, E> {
+    pub(crate) fn new(options: &Options<I, O, E>) -> Self {
+        Self {
+            arena: Arena::new(),
+            lanes: Lanes::new(options.levels),
+            shares: Shares::default(),
+            resting: BTreeMap::new(),
+            rested: VecDeque::new(),
+            groups: 0,
+            handed: VecDeque::new(),
+            spare: Vec::new(),
+            permits: 0,
+            runners: Runners::default(),
+            timers: BTreeSet::new(),
+            alarm: None,
+            armed: u64::MAX,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            held: 0,
+            held_bytes: 0,
+            in_flight: 0,
+            epochs: Epochs::default(),
+            breaker: Breaker::default(),
+            phase: Phase::Open,
+            counts: Stats::default(),
+            adaptive: options.adaptive(),
+        }
+    }
+
+    /// Why nothing like `arrival` is taken now. Who waits for a reply is turned away by an open breaker.
+    fn objection(&self, options: &Options<I, O, E>, arrival: &Arrival<I>) -> Option<Reason> {
+        if self.phase != Phase::Open {
+            return Some(Reason::Closed);
+        }
+        if arrival.weight > options.max_weight {
+            return Some(Reason::TooHeavy);
+        }
+        let turned_away = arrival.called && self.breaker.turns_away(|| options.now());
+        turned_away.then_some(Reason::BreakerOpen)
+    }
+
+    /// Whether there is room for one more item.
+    fn has_room(&self, options: &Options<I, O, E>, bytes: u32) -> bool {
+        let admitted_bytes = self.held_bytes - self.waiting_bytes;
+        self.held - self.waiting.len() < options.max_items
+            && (admitted_bytes == 0 || admitted_bytes + u64::from(bytes) <= options.max_bytes)
+    }
+
+    /// Takes an item into its lane. A lane that was made for it and stays empty is gone again.
+    pub(crate) fn accept(
+        &mut self,
+        options: &Options<I, O, E>,
+        lane: u32,
+        arrival: Arrival<I>,
+        after: &mut Aftermath<I, O, E>,
+    ) -> Result<Taken, (I, Reason)> {
+        let refused = self.objection(options, &arrival).or_else(|| {
+            // Nobody overtakes who waits for room.
+            let room = self.waiting.is_empty() && self.has_room(options, arrival.bytes);
+            let room = room || self.make_room(options, lane, &arrival, after);
+            (!room && !(options.on_full == OnFull::Wait && arrival.waits)).then_some(Reason::Full)
+        });
+        if let Some(reason) = refused {
+            self.refuse(lane, after);
+            return Err((arrival.item, reason));
+        }
+        let waits_for_room = !arrival.called && (!self.waiting.is_empty() || !self.has_room(options, arrival.bytes));
+        let id = self.put(options, lane, arrival, if waits_for_room { Caller::Room } else { Caller::None });
+        let taken = if waits_for_room { Taken::WaitsForRoom(self.wait_for_room(id)) } else { Taken::InLine(id) };
+        self.counts.accepted += 1;
+        self.held += 1;
+        Ok(taken)
+    }
+
+    /// An item is not taken.
+    pub(crate) fn refuse(&mut self, lane: u32, after: &mut Aftermath<I, O, E>) {
+        self.lanes.release_if_empty(lane, after);
+        self.counts.rejected += 1;
+    }
+
+    /// Puts an item at the end of its line. Whether it is `called` decides over its caller; else `caller` says.
+    fn put(&mut self, options: &Options<I, O, E>, lane: u32, arrival: Arrival<I>, caller: Caller) -> Id {
+        let Arrival { item, called, waker, level, deadline, weight, bytes, .. } = arrival;
+        let (id, place) = self.arena.claim();
+        place.content = Content::Item(item);
+        place.waker = waker;
+        place.lane = lane;
+        place.level = level;
+        place.weight = weight;
+        place.bytes = bytes;
+        place.deadline = deadline;
+        place.caller = if called { Caller::Reply } else { caller };
+        if place.caller != Caller::Shared {
+            place.epoch = self.epochs.enter();
+        }
+        self.held_bytes += u64::from(bytes);
+        if let Some(deadline) = deadline {
+            self.add_timer(options, deadline.get(), Due::Deadline(id));
+        }
+        self.join_line(options, id, weight, deadline);
+        id
+    }
+
+    /// Whether the oldest items of the lowest level could be shed for `arrival`.
+    fn make_room(
+        &mut self,
+        options: &Options<I, O, E>,
+        lane: u32,
+        arrival: &Arrival<I>,
+        after: &mut Aftermath<I, O, E>,
+    ) -> bool {
+        if options.on_full != OnFull::ShedOldest {
+            return false;
+        }
+        while !self.has_room(options, arrival.bytes) {
+            let Some(id) = self.lanes.oldest_of_lowest(lane) else { return false };
+            self.counts.shed += self.members(id);
+            self.end_unstarted(id, || BatchError::Rejected(Reason::Shed), after);
+        }
+        true
+    }
+
+    /// A place where whoever gave the item at `id` waits until there is room for it.
+    fn wait_for_room(&mut self, id: Id) -> Id {
+        let (ticket, place) = self.arena.claim();
+        place.content = Content::Follows(id);
+        place.caller = Caller::Reply;
+        let item = self.arena.at(id);
+        item.followers = ticket;
+        self.waiting_bytes += u64::from(item.bytes);
+        self.waiting.push_back(id);
+        ticket
+    }
+
+    /// The item at `id` is in: whoever waited for that goes on.
+    fn admitted(&mut self, id: Id, after: &mut Aftermath<I, O, E>) {
+        let ticket = self.stop_waiting_for_room(id);
+        let ticket = self.arena.at(ticket);
+        ticket.content = Content::Admitted;
+        after.wake(ticket.waker.take());
+    }
+
+    /// The item at `id` no longer waits for room. The place of whoever does.
+    fn stop_waiting_for_room(&mut self, id: Id) -> Id {
+        let place = self.waiting.iter().position(|&waiting| waiting == id).expect("it waits for room");
+        self.waiting.remove(place);
+        let item = self.arena.at(id);
+        self.waiting_bytes -= u64::from(item.bytes);
+        item.caller = Caller::None;
+        std::mem::replace(&mut item.followers, crate::arena::NONE)
+    }
+
+    /// Lets those in that wait for room, as far as there is.
+    fn admit(&mut self, options: &Options<I, O, E>, after: &mut Aftermath<I, O, E>) {
+        while let Some(&id) = self.waiting.front() {
+            let bytes = self.arena.at(id).bytes;
+            if !self.has_room(options, bytes) {
+                return;
+            }
+            self.admitted(id, after);
+        }
+    }
+
+    /// Ends an item that stands in line, for everyone whose it is.
+    fn end_unstarted(&mut self, id: Id, error: impl Fn() -> BatchError<E>, after: &mut Aftermath<I, O, E>) {
+        let item = self.leave_line(id, after);
+        let place = self.arena.at(id);
+        let (caller, epoch, bytes) = (place.caller, place.epoch, place.bytes);
+        self.held_bytes -= u64::from(bytes);
+        match caller {
+            Caller::Shared => {
+                after.items.push(item);
+                let mut follower = std::mem::replace(&mut place.followers, crate::arena::NONE);
+                self.arena.release(id);
+                while follower != crate::arena::NONE {
+                    let next = self.arena.at(follower).next;
+                    self.answer(follower, Err(error()), after);
+                    follower = next;
+                }
+                return;
+            }
+            Caller::Reply => {
+                after.items.push(item);
+                self.answer(id, Err(error()), after);
+                return;
+            }
+            Caller::Room => {
+                let ticket = self.stop_waiting_for_room(id);
+                let ticket = self.arena.at(ticket);
+                ticket.content = Content::Back(item);
+                after.wake(ticket.waker.take());
+            }
+            Caller::None => after.give_up(Some(item), error()),
+        }
+        self.forget_deadline(id);
+        self.arena.release(id);
+        self.held -= 1;
+        self.epochs.leave(epoch, true, after);
+    }
+
+    /// Gives a caller its reply. Its item has ended.
+    fn answer(&mut self, id: Id, reply: Reply<O, E>, after: &mut Aftermath<I, O, E>) {
+        self.forget_deadline(id);
+        let failed = reply.is_err();
+        let place = self.arena.at(id);
+        place.content = Content::Reply(reply);
+        after.wake(place.waker.take());
+        let epoch = place.epoch;
+        self.held -= 1;
+        self.epochs.leave(epoch, failed, after);
+    }
+
+    /// What a caller that waits at `id` finds: its reply, or nothing yet, and then `waker` is told.
+    pub(crate) fn poll_reply(&mut self, id: Id, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Option<Reply<O, E>> {
+        match self.poll_place(id, waker, after)? {
+            Content::Reply(reply) => Some(reply),
+            _ => unreachable!("a caller waits for its reply alone"),
+        }
+    }
+
+    /// What whoever waits for room at `id` finds: nothing yet, room, or its item back.
+    pub(crate) fn poll_room(&mut self, id: Id, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Option<Option<I>> {
+        match self.poll_place(id, waker, after)? {
+            Content::Admitted => Some(None),
+            Content::Back(item) => Some(Some(item)),
+            _ => unreachable!("who waits for room gets it, or the item back"),
+        }
+    }
+
+    fn poll_place(&mut self, id: Id, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Option<Content<I, O, E>> {
+        let place = self.arena.at(id);
+        if !matches!(place.content, Content::Reply(_) | Content::Admitted | Content::Back(_)) {
+            if !place.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                after.old_waker = place.waker.replace(waker.clone());
+            }
+            return None;
+        }
+        let content = std::mem::replace(&mut place.content, Content::Empty);
+        self.caller_leaves(id);
+        Some(content)
+    }
+
+    /// Nobody waits at `id` any more.
+    fn caller_leaves(&mut self, id: Id) {
+        let place = self.arena.at(id);
+        place.caller = Caller::None;
+        if !place.running {
+            self.arena.release(id);
+        }
+    }
+
+    /// Whether the item that is waited for at `id` has not started.
+    pub(crate) fn is_in_line(&mut self, id: Id) -> bool {
+        match self.arena.at(id).content {
+            Content::Item(_) => true,
+            Content::Follows(shared) => matches!(self.arena.at(shared).content, Content::Item(_)),
+            _ => false,
+        }
+    }
+
+    /// A caller goes away: an item that has not started never runs; the reply of one that has is dropped.
+    pub(crate) fn cancel(&mut self, options: &Options<I, O, E>, id: Id, after: &mut Aftermath<I, O, E>) {
+        let place = self.arena.at(id);
+        after.old_waker = place.waker.take();
+        match place.content {
+            Content::Item(_) => {
+                self.counts.cancelled += 1;
+                self.withdraw(id, after);
+            }
+            Content::Follows(item) => {
+                if self.arena.at(item).caller == Caller::Room {
+                    self.counts.cancelled += 1;
+                    let ticket = self.stop_waiting_for_room(item);
+                    self.arena.at(ticket).content = Content::Empty;
+                    self.arena.release(ticket);
+                    self.withdraw(item, after);
+                } else {
+                    self.unfollow(id, item, after);
+                }
+            }
+            Content::Empty => place.caller = Caller::None,
+            Content::Reply(_) | Content::Admitted | Content::Back(_) => {
+                after.contents.push(std::mem::replace(&mut place.content, Content::Empty));
+                self.caller_leaves(id);
+            }
+        }
+        self.admit(options, after);
+        self.kick(options, after);
+    }
+
+    /// Takes an item out that nobody wants.
+    fn withdraw(&mut self, id: Id, after: &mut Aftermath<I, O, E>) {
+        let item = self.leave_line(id, after);
+        after.items.push(item);
+        self.forget_deadline(id);
+        let place = self.arena.at(id);
+        let (caller, epoch, bytes) = (place.caller, place.epoch, place.bytes);
+        self.arena.release(id);
+        self.held_bytes -= u64::from(bytes);
+        if caller != Caller::Shared {
+            self.held -= 1;
+            self.epochs.leave(epoch, true, after);
+        }
+    }
+
+    /// No more items are taken; what is there leaves without lingering.
+    pub(crate) fn drain(&mut self, options: &Options<I, O, E>, after: &mut Aftermath<I, O, E>) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Draining;
+            self.seal_all();
+            self.end_rest();
+            // They hold on to what holds on to them.
+            after.engines.append(&mut self.spare);
+        }
+        self.kick(options, after);
+    }
+
+    /// Whatever has not started is answered [`BatchError::Closed`], and so are the callers of what runs: its replies will be dropped.
+    pub(crate) fn close(&mut self, options: &Options<I, O, E>, after: &mut Aftermath<I, O, E>) {
+        self.drain(options, after);
+        self.phase = Phase::Closed;
+        self.end_all_unstarted(after);
+        self.close_running(after);
+        self.kick(options, after);
+    }
+
+    /// Answers everything in line, and everything that rests.
+    fn end_all_unstarted(&mut self, after: &mut Aftermath<I, O, E>) {
+        while let Some(id) = self.lanes.any() {
+            self.counts.closed += self.members(id);
+            self.end_unstarted(id, || BatchError::Closed { started: false }, after);
+        }
+        self.end_all_resting(after);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// What was cancelled as somebody's that left was given up by the batcher itself.
+    pub(crate) fn was_given_up(&mut self) {
+        self.counts.cancelled -= 1;
+        self.counts.given_up += 1;
+    }
+
+    /// An item was refused before it came here.
+    pub(crate) fn count_rejected(&mut self) {
+        self.counts.rejected += 1;
+    }
+
+    pub(crate) fn count_letters(&mut self, taken: u64, unclaimed: u64) {
+        self.counts.dead_lettered += taken;
+        self.counts.unclaimed += unclaimed;
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let in_flight = self.in_flight as u64;
+        Stats { queued: self.held as u64 - in_flight, in_flight, ..self.counts }
+    }
+
+    /// A barrier after everything that is there: its number, or what it reports if nothing is there. Nothing lingers on.
+    pub(crate) fn flush(
+        &mut self,
+        options: &Options<I, O, E>,
+        waker: &Waker,
+        after: &mut Aftermath<I, O, E>,
+    ) -> Result<u64, FlushReport> {
+        self.seal_all();
+        let flush = self.epochs.flush(waker);
+        self.kick(options, after);
+        flush
+    }
+
+    pub(crate) fn epochs(&mut self) -> &mut Epochs {
+        &mut self.epochs
+    }
+}

@@ -1,0 +1,414 @@
+//! Batches that start, end, and run again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::timers::Due;
+use super::{Aftermath, Arrival, Phase, State};
+use crate::arena::{Caller, Content, Id, NONE};
+use crate::engine::{Core, Engine};
+use crate::error::{BatchError, Reply};
+use crate::handler::Entry;
+use crate::options::Options;
+use crate::policy::Policy;
+use crate::shared::Shared;
+
+/// Items that run again together.
+pub(crate) struct Group<I, O, E> {
+    pub(crate) entries: Vec<Entry<I, O, E>>,
+    /// How often they have run.
+    pub(crate) attempt: u32,
+}
+
+/// What is to be done after a batch has run, by what its items were answered.
+pub(crate) struct Verdict<I, O, E> {
+    /// No item has an output.
+    pub(crate) failed: bool,
+    /// Items that are to run again, and after how long; halves of a batch do so at once, and take nothing of the budget. They are no longer
+    /// in the batch.
+    pub(crate) again: Vec<(Group<I, O, E>, Option<Duration>)>,
+}
+
+impl<I, O, E> State<I, O, E> {
+    fn limit(&self, options: &Options<I, O, E>) -> usize {
+        self.adaptive.as_ref().map_or(options.max_in_flight, crate::adaptive::Adaptive::in_flight)
+    }
+
+    /// Whether a batch could start.
+    pub(crate) fn can_start(&self, options: &Options<I, O, E>) -> bool {
+        self.permits < self.limit(options)
+            && !(self.rested.is_empty() && self.lanes.ready.is_empty())
+            && self.breaker.lets_start(|| options.now())
+    }
+
+    /// Memory for a batch.
+    pub(crate) fn engine(&mut self, shared: &Arc<Shared<I, O, E>>) -> Engine<I, O, E> {
+        self.spare.pop().unwrap_or_else(|| Engine::new(shared))
+    }
+
+    /// Memory that may be used again; there is no need for more than can run.
+    pub(crate) fn put_aside(&mut self, options: &Options<I, O, E>, engine: Engine<I, O, E>, after: &mut Aftermath<I, O, E>) {
+        if self.phase == Phase::Open && self.spare.len() < options.max_in_flight {
+            self.spare.push(engine);
+        } else {
+            after.engines.push(engine);
+        }
+    }
+
+    /// Starts a batch of the one item of a caller, if nothing is there that it would have to wait for or might wait with.
+    #[inline]
+    pub(crate) fn begin_alone(
+        &mut self,
+        shared: &Arc<Shared<I, O, E>>,
+        arrival: Arrival<I>,
+    ) -> Result<(Id, Engine<I, O, E>), Arrival<I>> {
+        let options = &shared.options;
+        let idle = self.held == self.in_flight && self.phase == Phase::Open && self.permits < self.limit(options);
+        let alone = idle && options.inline && self.never_lingers(options) && self.held < options.max_items;
+        if !alone || arrival.weight > options.max_weight || !self.breaker.lets_start(|| options.now()) {
+            return Err(arrival);
+        }
+        let mut engine = self.engine(shared);
+        let Arrival { item, waker, deadline, bytes, .. } = arrival;
+        let epoch = self.epochs.enter();
+        let (id, place) = self.arena.claim();
+        place.content = Content::Empty;
+        place.waker = waker;
+        place.epoch = epoch;
+        place.bytes = bytes;
+        place.deadline = deadline;
+        place.running = true;
+        place.caller = Caller::Reply;
+        if let Some(deadline) = deadline {
+            self.add_timer(options, deadline.get(), Due::Deadline(id));
+        }
+        self.held += 1;
+        self.held_bytes += u64::from(bytes);
+        self.in_flight += 1;
+        self.counts.accepted += 1;
+        let core = engine.core();
+        core.entries.push(Entry { item: Some(item), reply: None, id, epoch, bytes });
+        self.started(options, core, 0);
+        Ok((id, engine))
+    }
+
+    fn started(&mut self, options: &Options<I, O, E>, core: &mut Core<I, O, E>, attempt: u32) {
+        core.attempt = attempt;
+        core.running = true;
+        core.began = if options.timed { options.now() } else { 0 };
+        self.permits += 1;
+        self.breaker.started();
+    }
+
+    /// Moves the next batch into `core`, if one may start.
+    pub(crate) fn take(
+        &mut self,
+        options: &Options<I, O, E>,
+        core: &mut Core<I, O, E>,
+        after: &mut Aftermath<I, O, E>,
+    ) -> bool {
+        if !self.can_start(options) {
+            return false;
+        }
+        while let Some(group) = self.rested.pop_front() {
+            self.take_group(options, group, core, after);
+            if !core.entries.is_empty() {
+                return true;
+            }
+        }
+        let Some(lane) = self.lanes.take_turn(after) else { return false };
+        self.fill(options, lane, core, after);
+        self.lanes.after_turn(lane, after);
+        self.started(options, core, 0);
+        true
+    }
+
+    /// How many items of a lane make the next batch.
+    fn batch_size(&mut self, options: &Options<I, O, E>, lane: u32) -> usize {
+        let there = self.lanes.at(lane).count.min(options.max_batch_items);
+        match &options.policy {
+            Policy::Preferred { sizes, .. } => sizes.iter().rev().copied().find(|&size| size <= there).unwrap_or(there),
+            _ => there,
+        }
+    }
+
+    fn fill(
+        &mut self,
+        options: &Options<I, O, E>,
+        lane: u32,
+        core: &mut Core<I, O, E>,
+        after: &mut Aftermath<I, O, E>,
+    ) {
+        let size = self.batch_size(options, lane);
+        let mut weight = 0;
+        while core.entries.len() < size {
+            let Some(id) = self.lanes.first(lane) else { break };
+            let item_weight = u64::from(self.arena.at(id).weight);
+            if weight + item_weight > u64::from(options.max_weight) && !core.entries.is_empty() {
+                break;
+            }
+            weight += item_weight;
+            self.step_out(id);
+            let entry = self.start_item(id, after);
+            core.entries.push(entry);
+        }
+        self.left(lane, core.entries.len());
+    }
+
+    /// An item leaves its line for a batch.
+    fn start_item(&mut self, id: Id, after: &mut Aftermath<I, O, E>) -> Entry<I, O, E> {
+        if self.arena.at(id).caller == Caller::Room {
+            self.admitted(id, after);
+        }
+        let place = self.arena.at(id);
+        let Content::Item(item) = std::mem::replace(&mut place.content, Content::Empty) else {
+            unreachable!("an item in line is there")
+        };
+        let (epoch, bytes, caller) = (place.epoch, place.bytes, place.caller);
+        let mut entry = Entry { item: Some(item), reply: None, id: NONE, epoch, bytes };
+        if caller == Caller::None {
+            self.forget_deadline(id);
+            self.arena.release(id);
+            self.in_flight += 1;
+        } else {
+            place.running = true;
+            entry.id = id;
+            self.unshare(id, after);
+            self.in_flight += self.members(id) as usize;
+        }
+        entry
+    }
+
+    /// Items run again, but for those whose callers have left, or been answered, meanwhile.
+    fn take_group(
+        &mut self,
+        options: &Options<I, O, E>,
+        group: Group<I, O, E>,
+        core: &mut Core<I, O, E>,
+        after: &mut Aftermath<I, O, E>,
+    ) {
+        for mut entry in group.entries {
+            after.replies.extend(entry.reply.take());
+            let members = self.members_of(entry.id);
+            self.in_flight += members;
+            if entry.id != NONE {
+                let place = self.arena.at(entry.id);
+                place.resting = false;
+                let answered = matches!(place.content, Content::Reply(_));
+                let wanted = match place.caller {
+                    Caller::Shared => place.followers != NONE,
+                    caller => caller == Caller::Reply && !answered,
+                };
+                if !wanted {
+                    let count = if answered { &mut self.counts.failed } else { &mut self.counts.cancelled };
+                    *count += members as u64;
+                    after.items.extend(entry.item.take());
+                    self.end_entry(entry, None, after);
+                    continue;
+                }
+            }
+            core.entries.push(entry);
+        }
+        if !core.entries.is_empty() {
+            self.started(options, core, group.attempt);
+        }
+    }
+
+    fn members_of(&mut self, id: Id) -> usize {
+        if id == NONE { 1 } else { self.members(id) as usize }
+    }
+
+    /// The callers that share the items of a batch that has run: each becomes one of its own, to be answered with a clone. Returned are
+    /// the numbers of the entries and the places and epochs of the callers.
+    pub(crate) fn part(&mut self, core: &Core<I, O, E>) -> Vec<(usize, Id, u32)> {
+        let mut callers = Vec::new();
+        for (number, entry) in core.entries.iter().enumerate().filter(|(_, entry)| entry.id != NONE) {
+            if self.arena.at(entry.id).caller != Caller::Shared {
+                continue;
+            }
+            let mut follower = std::mem::replace(&mut self.arena.at(entry.id).followers, NONE);
+            while follower != NONE {
+                let place = self.arena.at(follower);
+                place.content = Content::Empty;
+                place.running = true;
+                callers.push((number, follower, place.epoch));
+                follower = place.next;
+            }
+        }
+        callers
+    }
+
+    /// A batch has run: its callers are answered, and its permit is free.
+    pub(crate) fn settle(
+        &mut self,
+        options: &Options<I, O, E>,
+        core: &mut Core<I, O, E>,
+        verdict: Verdict<I, O, E>,
+        after: &mut Aftermath<I, O, E>,
+    ) {
+        core.running = false;
+        self.permits -= 1;
+        self.counts.batches += 1;
+        for (group, wait) in verdict.again {
+            self.rest(options, core, group, wait);
+        }
+        if let Some(breaker) = &options.breaker
+            && let Some(until) = self.breaker.ended(verdict.failed, breaker, || options.now())
+        {
+            self.add_timer(options, until, Due::Breaker);
+        }
+        if let Some(adaptive) = &mut self.adaptive {
+            adaptive.ran(core.entries.len(), core.began, options.now(), self.counts.accepted);
+        }
+        let mut entries = std::mem::take(&mut core.entries);
+        for mut entry in entries.drain(..) {
+            let reply = entry.reply.take();
+            after.items.extend(entry.item.take_if(|_| entry.id != NONE || !matches!(reply, Some(Err(_)))));
+            let shared = entry.id != NONE && self.arena.at(entry.id).caller == Caller::Shared;
+            if !shared {
+                let count = if matches!(reply, Some(Ok(_))) { &mut self.counts.succeeded } else { &mut self.counts.failed };
+                *count += 1;
+            }
+            self.end_entry(entry, reply, after);
+        }
+        core.entries = entries;
+        if !self.waiting.is_empty() {
+            self.admit(options, after);
+        }
+    }
+
+    /// An item of a batch has ended, with `reply` for whoever waits for one.
+    fn end_entry(
+        &mut self,
+        entry: Entry<I, O, E>,
+        reply: Option<Reply<O, E>>,
+        after: &mut Aftermath<I, O, E>,
+    ) {
+        let Entry { item, id, epoch, bytes, .. } = entry;
+        self.held_bytes -= u64::from(bytes);
+        let failed = !matches!(reply, Some(Ok(_)));
+        if id == NONE {
+            match reply {
+                Some(Err(error)) => after.give_up(item, error),
+                Some(Ok(output)) if std::mem::needs_drop::<O>() => after.replies.push(Ok(output)),
+                _ => {}
+            }
+        } else {
+            self.forget_deadline(id);
+            let place = self.arena.at(id);
+            place.running = false;
+            let shared = place.caller == Caller::Shared;
+            if place.caller == Caller::Reply {
+                if matches!(place.content, Content::Empty) {
+                    place.content = reply.map_or(Content::Empty, Content::Reply);
+                    after.wake(place.waker.take());
+                } else {
+                    // Answered before: its deadline has passed, or the batcher was closed.
+                    after.replies.extend(reply);
+                }
+            } else {
+                after.replies.extend(reply);
+                self.arena.release(id);
+            }
+            if shared {
+                return;
+            }
+        }
+        self.in_flight -= 1;
+        self.held -= 1;
+        self.epochs.leave(epoch, failed, after);
+    }
+
+    /// Items wait until they run again; they hold no permit. Without budget for it they end here.
+    fn rest(
+        &mut self,
+        options: &Options<I, O, E>,
+        core: &mut Core<I, O, E>,
+        group: Group<I, O, E>,
+        wait: Option<Duration>,
+    ) {
+        let more = group.entries.len();
+        let budget = options.retry.as_ref().filter(|_| wait.is_some());
+        let allowed = budget.is_none_or(|retry| retry.allows(self.counts.reruns, more, self.counts.accepted));
+        if !allowed || self.phase == Phase::Closed {
+            core.entries.extend(group.entries);
+            return;
+        }
+        self.counts.reruns += more as u64;
+        for entry in &group.entries {
+            let members = self.members_of(entry.id);
+            self.in_flight -= members;
+            if entry.id != NONE {
+                self.arena.at(entry.id).resting = true;
+            }
+        }
+        let wait = wait.map_or(0, |wait| wait.as_nanos() as u64);
+        if wait == 0 || self.phase != Phase::Open {
+            self.rested.push_back(group);
+        } else {
+            let number = self.groups;
+            self.groups += 1;
+            self.resting.insert(number, group);
+            self.add_timer(options, options.now() + wait, Due::Rerun(number));
+        }
+    }
+
+    /// A group's wait is over.
+    pub(super) fn rested(&mut self, number: u64) {
+        let group = self.resting.remove(&number);
+        self.rested.extend(group);
+    }
+
+    /// Nothing waits any longer before it runs again.
+    pub(super) fn end_rest(&mut self) {
+        self.rested.extend(std::mem::take(&mut self.resting).into_values());
+    }
+
+    /// Ends everything that waits to run again: it has failed.
+    pub(super) fn end_all_resting(&mut self, after: &mut Aftermath<I, O, E>) {
+        self.end_rest();
+        while let Some(group) = self.rested.pop_front() {
+            for mut entry in group.entries {
+                let members = self.members_of(entry.id);
+                self.in_flight += members;
+                self.counts.closed += members as u64;
+                if entry.id == NONE {
+                    self.end_entry(entry, Some(Err(BatchError::Closed { started: true })), after);
+                    continue;
+                }
+                after.items.extend(entry.item.take());
+                after.replies.extend(entry.reply.take());
+                let id = entry.id;
+                self.arena.at(id).resting = false;
+                let mut follower = std::mem::replace(&mut self.arena.at(id).followers, NONE);
+                while follower != NONE {
+                    let next = self.arena.at(follower).next;
+                    self.in_flight -= 1;
+                    self.answer(follower, Err(BatchError::Closed { started: true }), after);
+                    follower = next;
+                }
+                self.end_entry(entry, Some(Err(BatchError::Closed { started: true })), after);
+            }
+        }
+    }
+
+    /// Answers whoever waits for a batch that runs.
+    pub(super) fn close_running(&mut self, after: &mut Aftermath<I, O, E>) {
+        for id in 0..self.arena.len() {
+            let place = self.arena.at(id);
+            match place.content {
+                Content::Empty if place.running && place.caller == Caller::Reply => {
+                    place.content = Content::Reply(Err(BatchError::Closed { started: true }));
+                    after.wake(place.waker.take());
+                }
+                Content::Follows(item) => {
+                    self.step_away(id, item);
+                    self.counts.closed += 1;
+                    self.answer(id, Err(BatchError::Closed { started: true }), after);
+                    self.without_follower(item, after);
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The one place that decides whose lock the batcher uses: the standard library's; loom's under the crate's own `--cfg
+//! swarm_batcher_loom` (loom's global cfg would reach dependencies that do not build under it); shuttle's under `--cfg
+//! swarm_batcher_shuttle`. Everything that callers, runners and the timer share lies behind that lock; there is no other atomic.
+
+#[cfg(swarm_batcher_loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+#[cfg(all(swarm_batcher_shuttle, not(swarm_batcher_loom)))]
+pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(any(swarm_batcher_loom, swarm_batcher_shuttle)))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+use std::sync::PoisonError;
+
+/// Locks, whatever happened to who held the lock before: user code under it is the comparison of keys alone, and that changes nothing.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
