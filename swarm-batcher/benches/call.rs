@@ -71,7 +71,8 @@ fn sum_of(calls: u64) -> u64 {
 
 /// A thousand tasks on two workers, each of which calls again when it has its reply.
 fn tasks<W: Work>(bench: &mut Bench, floor_name: &str) -> Result<(), BenchError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let _inside = runtime.enter();
     let (ours, floor) = (ours::<W>(), RecvMany::spawn(W::default()));
     let (mut sum, mut their_sum) = (0, 0);

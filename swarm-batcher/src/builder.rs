@@ -15,7 +15,7 @@ use crate::options::{Measure, Options, Share};
 use crate::policy::{Executor, OnFull, Policy};
 use crate::retry::RetryPolicy;
 use crate::runner::Runner;
-use crate::shared::Shared;
+use crate::shared::{Shared, Spawn};
 
 /// Builds a [`Batcher`]. Every option has a default; a bad value is an error of [`BatcherBuilder::build`].
 pub struct BatcherBuilder<I, O, E> {
@@ -262,6 +262,11 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
     /// # Errors
     /// [`BuildError`] for the first value that is out of its range.
     pub fn build(self) -> Result<Batcher<I, O, E>, BuildError> {
+        self.build_on(Runner::spawn)
+    }
+
+    /// The batcher, whose runners are spawned by `spawn`.
+    pub(crate) fn build_on(self, spawn: Spawn<I, O, E>) -> Result<Batcher<I, O, E>, BuildError> {
         if let Some(problem) = self.problem() {
             return Err(BuildError { problem });
         }
@@ -298,6 +303,6 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
             clock: Instant::now(),
             timed: adaptive,
         };
-        Ok(Batcher::new(Arc::new(Shared::new(options, self.handler, Runner::spawn))))
+        Ok(Batcher::new(Arc::new(Shared::new(options, self.handler, spawn))))
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use crate::error::BatchError;
 use crate::handler::{Batch, BatchHandler, Entry};
 use crate::shared::Shared;
+use crate::sync::thread_local;
 
 /// What a batch consists of while it runs. Dropped with items in it, it answers them.
 pub(crate) struct Core<I, O, E> {
@@ -100,14 +101,12 @@ where
     // A block of its own: the call that makes the future may panic too.
     let panicked = {
         let mut handling = pin!(async { handler.handle(Batch::new(entries)).await });
-        std::future::poll_fn(|context| {
-            match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(context))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(())) => Poll::Ready(false),
-                Err(payload) => {
-                    discard(payload);
-                    Poll::Ready(true)
-                }
+        std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => Poll::Ready(false),
+            Err(payload) => {
+                discard(payload);
+                Poll::Ready(true)
             }
         })
         .await
@@ -182,7 +181,7 @@ pub(crate) enum Ended {
 
 thread_local! {
     /// The batchers whose handlers are being polled by this thread, outermost first.
-    static POLLED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    static POLLED: RefCell<Vec<usize>> = RefCell::new(Vec::new());
 }
 
 /// This thread polls a handler.
@@ -190,19 +189,19 @@ struct Inside;
 
 impl Inside {
     fn enter<I, O, E>(shared: &Arc<Shared<I, O, E>>) -> Self {
-        POLLED.with_borrow_mut(|polled| polled.push(Arc::as_ptr(shared).addr()));
+        POLLED.with(|polled| polled.borrow_mut().push(Arc::as_ptr(shared).addr()));
         Self
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        POLLED.with_borrow_mut(|polled| polled.truncate(polled.len() - 1));
+        POLLED.with(|polled| polled.borrow_mut().pop());
     }
 }
 
 /// Whether this thread is polling a handler of this batcher's.
 pub(crate) fn is_inside<I, O, E>(shared: &Arc<Shared<I, O, E>>) -> bool {
     let address = Arc::as_ptr(shared).addr();
-    POLLED.with_borrow(|polled| polled.contains(&address))
+    POLLED.with(|polled| polled.borrow().contains(&address))
 }

@@ -55,7 +55,9 @@ impl<E> BatchError<E> {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Rejected(_) | Self::Deadline { started: false } | Self::Closed { started: false } => Outcome::NotApplied,
+            Self::Rejected(_) | Self::Deadline { started: false } | Self::Closed { started: false } => {
+                Outcome::NotApplied
+            }
             _ => Outcome::Unknown,
         }
     }

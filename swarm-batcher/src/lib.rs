@@ -13,6 +13,8 @@ mod error;
 mod flush;
 mod handler;
 mod key;
+#[cfg(all(test, any(swarm_batcher_loom, swarm_batcher_shuttle)))]
+mod models;
 mod options;
 mod policy;
 mod retry;

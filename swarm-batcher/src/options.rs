@@ -57,7 +57,9 @@ impl<I, O, E> Options<I, O, E> {
 
     pub(crate) fn adaptive(&self) -> Option<Adaptive> {
         match self.policy {
-            Policy::Adaptive { target_p99 } => Some(Adaptive::new(target_p99, self.max_batch_items, self.max_in_flight)),
+            Policy::Adaptive { target_p99 } => {
+                Some(Adaptive::new(target_p99, self.max_batch_items, self.max_in_flight))
+            }
             _ => None,
         }
     }

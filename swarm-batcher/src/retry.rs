@@ -48,7 +48,14 @@ impl<E> RetryPolicy<E> {
     #[must_use]
     pub fn new(retries: u32, retryable: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         let retryable = Arc::new(retryable);
-        Self { retries, base: Duration::from_millis(10), cap: Duration::from_secs(1), budget: 0.1, faults: false, retryable }
+        Self {
+            retries,
+            base: Duration::from_millis(10),
+            cap: Duration::from_secs(1),
+            budget: 0.1,
+            faults: false,
+            retryable,
+        }
     }
 
     /// The bounds of the waits: `base` at most `cap`, `cap` at most an hour. Zero retries at once.

@@ -34,8 +34,12 @@ enum Doing {
 }
 
 impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> Runner<I, O, E> {
-    pub(crate) fn spawn(runtime: &Handle, shared: Arc<Shared<I, O, E>>, id: u64) {
-        drop(runtime.spawn(Self::new(shared, id)));
+    pub(crate) fn spawn(runtime: Option<Handle>, shared: Arc<Shared<I, O, E>>, id: u64) {
+        // Dropped, it says that it is gone: so it does if the runtime shuts down.
+        let runner = Self::new(shared, id);
+        if let Some(runtime) = runtime {
+            drop(runtime.spawn(runner));
+        }
     }
 }
 

@@ -15,23 +15,21 @@ use crate::options::Options;
 use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, State, Taken, Verdict};
 use crate::sync::{Mutex, MutexGuard, lock};
 
+/// Starts the runner of a number, in the runtime that is given; without one, says that the runner is gone.
+pub(crate) type Spawn<I, O, E> = fn(Option<Handle>, Arc<Shared<I, O, E>>, u64);
+
 /// See the module.
 pub(crate) struct Shared<I, O, E> {
     pub(crate) options: Options<I, O, E>,
     pub(crate) handler: Box<dyn Start<I, O, E>>,
-    /// Starts the runner of a number, in the runtime that is given.
-    pub(crate) spawn: fn(&Handle, Arc<Shared<I, O, E>>, u64),
+    spawn: Spawn<I, O, E>,
     /// The runtime that the batcher was built in.
-    pub(crate) home: Option<Handle>,
+    home: Option<Handle>,
     state: Mutex<State<I, O, E>>,
 }
 
 impl<I, O, E> Shared<I, O, E> {
-    pub(crate) fn new(
-        options: Options<I, O, E>,
-        handler: Box<dyn Start<I, O, E>>,
-        spawn: fn(&Handle, Arc<Shared<I, O, E>>, u64),
-    ) -> Self {
+    pub(crate) fn new(options: Options<I, O, E>, handler: Box<dyn Start<I, O, E>>, spawn: Spawn<I, O, E>) -> Self {
         let state = Mutex::new(State::new(&options));
         Self { options, handler, spawn, home: Handle::try_current().ok(), state }
     }
@@ -41,8 +39,13 @@ impl<I, O, E> Shared<I, O, E> {
         lock(&self.state)
     }
 
+    /// Where a runner could run. A model's run in threads of its own.
     fn runtime(&self) -> Option<Handle> {
         Handle::try_current().ok().or_else(|| self.home.clone())
+    }
+
+    fn has_runtime(&self) -> bool {
+        cfg!(any(swarm_batcher_loom, swarm_batcher_shuttle)) || self.home.is_some() || Handle::try_current().is_ok()
     }
 
     /// Locks, and finds the lane of an item and the one that it shares, if it does. Both keys are made before the lock is taken.
@@ -78,7 +81,7 @@ impl<I, O, E> Shared<I, O, E> {
         after: &mut Aftermath<I, O, E>,
     ) -> (MutexGuard<'a, State<I, O, E>>, Result<Taken, Rejected<I>>) {
         let Located { mut state, lane, share } = self.locate(&arrival.item, arrival.called);
-        if !state.has_runners() && self.home.is_none() && Handle::try_current().is_err() {
+        if !state.has_runners() && !self.has_runtime() {
             state.refuse(lane, after);
             return (state, Err(Rejected::new(arrival.item, Reason::NoRuntime)));
         }
@@ -106,10 +109,7 @@ impl<I, O, E> Shared<I, O, E> {
 
     #[cold]
     fn spawn_runner(self: &Arc<Self>, id: u64) {
-        match self.runtime() {
-            Some(runtime) => (self.spawn)(&runtime, Arc::clone(self), id),
-            None => self.runner_gone(id),
-        }
+        (self.spawn)(self.runtime(), Arc::clone(self), id);
     }
 
     pub(crate) fn runner_gone(self: &Arc<Self>, id: u64) {
@@ -208,7 +208,11 @@ impl<I, O, E> Shared<I, O, E> {
 
     /// A batch has run: its callers are answered. The lock is held for what comes next.
     #[inline]
-    pub(crate) fn finish(&self, core: &mut Core<I, O, E>, after: &mut Aftermath<I, O, E>) -> MutexGuard<'_, State<I, O, E>> {
+    pub(crate) fn finish(
+        &self,
+        core: &mut Core<I, O, E>,
+        after: &mut Aftermath<I, O, E>,
+    ) -> MutexGuard<'_, State<I, O, E>> {
         let verdict = self.judge(core);
         self.part(core);
         Self::drop_items(core);
@@ -246,7 +250,8 @@ impl<I, O, E> Shared<I, O, E> {
 
     /// The batcher's clock when `wait` has passed.
     pub(crate) fn deadline(&self, wait: Option<Duration>) -> Option<std::num::NonZeroU64> {
-        let wait = wait.map(|wait| wait.as_nanos().min(u128::from(u64::MAX / 2)) as u64).or(self.options.default_deadline)?;
+        let wait =
+            wait.map(|wait| wait.as_nanos().min(u128::from(u64::MAX / 2)) as u64).or(self.options.default_deadline)?;
         std::num::NonZeroU64::new(self.options.now().saturating_add(wait).max(1))
     }
 }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::task::Waker;
 
 pub(crate) use aftermath::Aftermath;
-pub use epochs::FlushReport;
 use epochs::Epochs;
+pub use epochs::FlushReport;
 use lanes::Lanes;
 pub(crate) use lanes::ONLY_LANE;
 pub(crate) use runners::Next;

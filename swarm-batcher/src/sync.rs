@@ -3,11 +3,20 @@
 //! swarm_batcher_shuttle`. Everything that callers, runners and the timer share lies behind that lock; there is no other atomic.
 
 #[cfg(swarm_batcher_loom)]
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::{
+    sync::{Mutex, MutexGuard},
+    thread_local,
+};
 #[cfg(all(swarm_batcher_shuttle, not(swarm_batcher_loom)))]
-pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+pub(crate) use shuttle::{
+    sync::{Mutex, MutexGuard},
+    thread_local,
+};
 #[cfg(not(any(swarm_batcher_loom, swarm_batcher_shuttle)))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::{
+    sync::{Mutex, MutexGuard},
+    thread_local,
+};
 
 use std::sync::PoisonError;
 

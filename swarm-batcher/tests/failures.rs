@@ -144,7 +144,9 @@ fn outcomes_say_whether_the_handler_saw_the_item() {
         assert_eq!(BatchError::<String>::outcome(&error), Outcome::NotApplied);
     }
     let wrong = WrongLength { items: 1, results: 2 };
-    for error in [Handler("no".to_owned()), NoReply, Panicked, wrong, Deadline { started: true }, Closed { started: true }] {
+    for error in
+        [Handler("no".to_owned()), NoReply, Panicked, wrong, Deadline { started: true }, Closed { started: true }]
+    {
         assert_eq!(error.outcome(), Outcome::Unknown);
     }
 }
@@ -269,7 +271,8 @@ async fn halving_finds_the_items_that_spoil_a_batch() {
     let batcher: Ours = Batcher::builder(handler.cloning()).bisect(true).build().unwrap();
     let told = batcher.call_all(0..16).await;
     for (item, told) in (0..).zip(told) {
-        let expected = if item == 5 || item == 11 { Err(BatchError::Handler(format!("not {item}"))) } else { Ok(answer(item)) };
+        let expected =
+            if item == 5 || item == 11 { Err(BatchError::Handler(format!("not {item}"))) } else { Ok(answer(item)) };
         assert_eq!(told, expected);
     }
     let sizes = sizes.lock().unwrap().clone();
@@ -384,7 +387,8 @@ async fn items_are_dropped_once_and_one_that_panics_then_harms_nobody() {
 
 #[test]
 fn bad_values_are_errors_when_built() {
-    type Change = fn(swarm_batcher::BatcherBuilder<u64, u64, String>) -> swarm_batcher::BatcherBuilder<u64, u64, String>;
+    type Change =
+        fn(swarm_batcher::BatcherBuilder<u64, u64, String>) -> swarm_batcher::BatcherBuilder<u64, u64, String>;
     let bad: [Change; 16] = [
         |builder| builder.max_batch_items(0),
         |builder| builder.max_batch_items(usize::MAX),

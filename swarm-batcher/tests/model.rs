@@ -279,7 +279,8 @@ impl Run {
         running.sort();
         expected.sort();
         assert_eq!(running, expected, "what runs");
-        let ready: Vec<_> = self.futures.iter_mut().filter_map(|(&item, future)| Some((item, future.poll()?))).collect();
+        let ready: Vec<_> =
+            self.futures.iter_mut().filter_map(|(&item, future)| Some((item, future.poll()?))).collect();
         for (item, told) in ready {
             self.futures.remove(&item);
             assert_eq!(self.model.told.remove(&item), Some(told), "item {item}");

@@ -202,10 +202,8 @@ async fn a_key_is_cloned_once_a_lane_and_gone_when_it_is_idle() {
     let count = Arc::new(());
     let key = Count(Arc::clone(&count));
     let gated = Gated::default();
-    let batcher: Ours = Batcher::builder(gated.clone())
-        .key_by(move |&item| Counted(item / 10, key.clone()))
-        .build()
-        .unwrap();
+    let batcher: Ours =
+        Batcher::builder(gated.clone()).key_by(move |&item| Counted(item / 10, key.clone())).build().unwrap();
     let alone = Arc::strong_count(&count);
     batcher.try_push(99).unwrap();
     settle().await;

@@ -131,7 +131,9 @@ async fn caller(batcher: Ours, kind: &'static str, first: u64, count: u64) -> u6
                 assert_eq!(reply, answer(item), "{kind}");
                 well += 1;
             }
-            Err(BatchError::Handler(error)) => assert!(kind == "shared" || error == format!("not {item}"), "{kind}: {error}"),
+            Err(BatchError::Handler(error)) => {
+                assert!(kind == "shared" || error == format!("not {item}"), "{kind}: {error}")
+            }
             Err(_) => {}
         }
     }
@@ -142,8 +144,11 @@ async fn caller(batcher: Ours, kind: &'static str, first: u64, count: u64) -> u6
 fn every_caller_gets_its_own_reply_and_the_counts_add_up() {
     const CALLERS: u64 = 50;
     for workers in [1, 2] {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers)
+            .enable_all()
+            .build()
+            .expect("a runtime");
         for (kind, moody, batcher) in batchers() {
             let count = items() / CALLERS;
             let well = runtime.block_on(async {
@@ -152,7 +157,8 @@ fn every_caller_gets_its_own_reply_and_the_counts_add_up() {
                     callers.spawn(caller(batcher.clone(), kind, number * count, count));
                 }
                 let all = tokio::time::timeout(Duration::from_secs(600), callers.join_all());
-                let well: u64 = all.await.unwrap_or_else(|_| panic!("{kind} hangs: {:?}", batcher.stats())).into_iter().sum();
+                let well: u64 =
+                    all.await.unwrap_or_else(|_| panic!("{kind} hangs: {:?}", batcher.stats())).into_iter().sum();
                 let report = batcher.shutdown(Duration::from_secs(30)).await;
                 assert!(report.drained, "{kind}: {report:?}");
                 assert!(report.stats.is_balanced(), "{kind}: {report:?}");

@@ -45,7 +45,8 @@ impl Lane {
 impl Lanes {
     pub(super) fn new(levels: u8) -> Self {
         let levels = usize::from(levels);
-        let mut lanes = Self { lanes: Vec::new(), free: Vec::new(), index: HashTable::new(), ready: VecDeque::new(), levels };
+        let mut lanes =
+            Self { lanes: Vec::new(), free: Vec::new(), index: HashTable::new(), ready: VecDeque::new(), levels };
         lanes.make(None);
         lanes
     }

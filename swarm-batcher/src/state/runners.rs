@@ -158,4 +158,3 @@ impl<I, O, E> State<I, O, E> {
         }
     }
 }
-

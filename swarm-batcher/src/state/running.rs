@@ -47,7 +47,12 @@ impl<I, O, E> State<I, O, E> {
     }
 
     /// Memory that may be used again; there is no need for more than can run.
-    pub(crate) fn put_aside(&mut self, options: &Options<I, O, E>, engine: Engine<I, O, E>, after: &mut Aftermath<I, O, E>) {
+    pub(crate) fn put_aside(
+        &mut self,
+        options: &Options<I, O, E>,
+        engine: Engine<I, O, E>,
+        after: &mut Aftermath<I, O, E>,
+    ) {
         if self.phase == Phase::Open && self.spare.len() < options.max_in_flight {
             self.spare.push(engine);
         } else {
@@ -266,7 +271,8 @@ impl<I, O, E> State<I, O, E> {
             after.items.extend(entry.item.take_if(|_| entry.id != NONE || !matches!(reply, Some(Err(_)))));
             let shared = entry.id != NONE && self.arena.at(entry.id).caller == Caller::Shared;
             if !shared {
-                let count = if matches!(reply, Some(Ok(_))) { &mut self.counts.succeeded } else { &mut self.counts.failed };
+                let count =
+                    if matches!(reply, Some(Ok(_))) { &mut self.counts.succeeded } else { &mut self.counts.failed };
                 *count += 1;
             }
             self.end_entry(entry, reply, after);
@@ -278,12 +284,7 @@ impl<I, O, E> State<I, O, E> {
     }
 
     /// An item of a batch has ended, with `reply` for whoever waits for one.
-    fn end_entry(
-        &mut self,
-        entry: Entry<I, O, E>,
-        reply: Option<Reply<O, E>>,
-        after: &mut Aftermath<I, O, E>,
-    ) {
+    fn end_entry(&mut self, entry: Entry<I, O, E>, reply: Option<Reply<O, E>>, after: &mut Aftermath<I, O, E>) {
         let Entry { item, id, epoch, bytes, .. } = entry;
         self.held_bytes -= u64::from(bytes);
         let failed = !matches!(reply, Some(Ok(_)));

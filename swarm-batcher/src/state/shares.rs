@@ -86,7 +86,13 @@ impl<I, O, E> State<I, O, E> {
     }
 
     /// A caller's place among those that share an item.
-    fn follow(&mut self, options: &Options<I, O, E>, item: Id, waker: Option<Waker>, deadline: Option<NonZeroU64>) -> Id {
+    fn follow(
+        &mut self,
+        options: &Options<I, O, E>,
+        item: Id,
+        waker: Option<Waker>,
+        deadline: Option<NonZeroU64>,
+    ) -> Id {
         let epoch = self.epochs.enter();
         let (id, place) = self.arena.claim();
         place.content = Content::Follows(item);
