@@ -1,1 +1,4 @@
 //! Request batcher.
+
+#[cfg(feature = "http")]
+pub mod telemetry;
