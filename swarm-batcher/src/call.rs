@@ -8,9 +8,8 @@ use std::task::{Context, Poll, Waker};
 use crate::arena::Id;
 use crate::engine::{Ended, Engine, is_inside};
 use crate::error::{BatchError, Reason, Rejected, Reply};
-use crate::shared::Shared;
-use crate::state::{Aftermath, Arrival, State, Taken};
-use crate::sync::MutexGuard;
+use crate::shared::{Locked, Shared};
+use crate::state::{Aftermath, Arrival, Taken};
 
 /// Made by [`Batcher::call`](crate::Batcher::call). Dropped before its batch has started, the item never runs; dropped after that, the
 /// batch runs on and the reply is dropped.
@@ -112,7 +111,7 @@ impl<I, O, E> Drop for Call<'_, I, O, E> {
 /// Takes the next batch to run it here, if it is one in which the item at `id` is; else a runner is called for what may start.
 fn lead<I, O, E>(
     shared: &Arc<Shared<I, O, E>>,
-    mut state: MutexGuard<'_, State<I, O, E>>,
+    mut state: Locked<'_, I, O, E>,
     id: Id,
     after: &mut Aftermath<I, O, E>,
 ) -> Option<Engine<I, O, E>> {
@@ -281,13 +280,9 @@ impl<'a, I, O, E> Push<'a, I, O, E> {
     fn poll_room(&mut self, id: Id, waker: &Waker) -> Poll<Result<(), Rejected<I>>> {
         let mut after = Aftermath::new();
         let room = self.shared.lock().poll_room(id, waker, &mut after);
-        self.stage = if room.is_some() { PushStage::Over } else { PushStage::WaitsForRoom(id) };
+        self.stage = if room.is_ready() { PushStage::Over } else { PushStage::WaitsForRoom(id) };
         self.shared.settle(after);
-        match room {
-            None => Poll::Pending,
-            Some(None) => Poll::Ready(Ok(())),
-            Some(Some(item)) => Poll::Ready(Err(Rejected::new(item, Reason::Closed))),
-        }
+        room.map_err(|item| Rejected::new(item, Reason::Closed))
     }
 }
 

@@ -181,6 +181,7 @@ pub(crate) enum Ended {
 
 thread_local! {
     /// The batchers whose handlers are being polled by this thread, outermost first.
+    #[allow(clippy::missing_const_for_thread_local, reason = "the models' macro takes no constant")]
     static POLLED: RefCell<Vec<usize>> = RefCell::new(Vec::new());
 }
 

@@ -41,12 +41,12 @@ pub enum BatchError<E> {
     },
 }
 
-/// Whether an item that has no output may have had an effect.
+/// Whether what was refused or failed may have had an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The handler never saw it.
+    /// It had none: it never reached who acts on it.
     NotApplied,
-    /// The handler saw it: what it did is known to the handler alone.
+    /// It may have had one: it reached who acts on it, or may have, and what was done is not known.
     Unknown,
 }
 

@@ -23,6 +23,8 @@ mod shared;
 mod state;
 mod stats;
 mod sync;
+#[cfg(feature = "http")]
+pub mod telemetry;
 mod timer;
 
 pub use batcher::{Batcher, CallOptions, ShutdownReport, With};

@@ -10,13 +10,15 @@ use crate::arena::NONE;
 use crate::engine::{Core, Start, contain, discard};
 use crate::error::{BatchError, Reason, Rejected};
 use crate::handler::Entry;
-use crate::key::AnyKey;
 use crate::options::Options;
-use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, State, Taken, Verdict};
+use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, ShareKey, State, Taken, Verdict};
 use crate::sync::{Mutex, MutexGuard, lock};
 
 /// Starts the runner of a number, in the runtime that is given; without one, says that the runner is gone.
 pub(crate) type Spawn<I, O, E> = fn(Option<Handle>, Arc<Shared<I, O, E>>, u64);
+
+/// The state, while it is locked.
+pub(crate) type Locked<'a, I, O, E> = MutexGuard<'a, State<I, O, E>>;
 
 /// See the module.
 pub(crate) struct Shared<I, O, E> {
@@ -35,7 +37,7 @@ impl<I, O, E> Shared<I, O, E> {
     }
 
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<I, O, E>> {
+    pub(crate) fn lock(&self) -> Locked<'_, I, O, E> {
         lock(&self.state)
     }
 
@@ -63,7 +65,7 @@ impl<I, O, E> Shared<I, O, E> {
         located.expect("the key was shown")
     }
 
-    fn lane(&self, item: &I) -> (MutexGuard<'_, State<I, O, E>>, u32) {
+    fn lane(&self, item: &I) -> (Locked<'_, I, O, E>, u32) {
         let Some(key_by) = &self.options.key_by else { return (self.lock(), ONLY_LANE) };
         let mut found = None;
         key_by.with(item, &mut |hash, key| {
@@ -79,7 +81,7 @@ impl<I, O, E> Shared<I, O, E> {
         self: &'a Arc<Self>,
         arrival: Arrival<I>,
         after: &mut Aftermath<I, O, E>,
-    ) -> (MutexGuard<'a, State<I, O, E>>, Result<Taken, Rejected<I>>) {
+    ) -> (Locked<'a, I, O, E>, Result<Taken, Rejected<I>>) {
         let Located { mut state, lane, share } = self.locate(&arrival.item, arrival.called);
         if !state.has_runners() && !self.has_runtime() {
             state.refuse(lane, after);
@@ -208,11 +210,7 @@ impl<I, O, E> Shared<I, O, E> {
 
     /// A batch has run: its callers are answered. The lock is held for what comes next.
     #[inline]
-    pub(crate) fn finish(
-        &self,
-        core: &mut Core<I, O, E>,
-        after: &mut Aftermath<I, O, E>,
-    ) -> MutexGuard<'_, State<I, O, E>> {
+    pub(crate) fn finish(&self, core: &mut Core<I, O, E>, after: &mut Aftermath<I, O, E>) -> Locked<'_, I, O, E> {
         let verdict = self.judge(core);
         self.part(core);
         Self::drop_items(core);
@@ -258,8 +256,8 @@ impl<I, O, E> Shared<I, O, E> {
 
 /// A lock that is held, and where an item belongs.
 struct Located<'a, I, O, E> {
-    state: MutexGuard<'a, State<I, O, E>>,
+    state: Locked<'a, I, O, E>,
     lane: u32,
     /// The item that it shares, or the key by which others may share it.
-    share: Option<Result<crate::arena::Id, (u64, Box<dyn AnyKey>)>>,
+    share: Option<ShareKey>,
 }

@@ -12,7 +12,7 @@ mod timers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 pub(crate) use aftermath::Aftermath;
 use epochs::Epochs;
@@ -22,6 +22,7 @@ pub(crate) use lanes::ONLY_LANE;
 pub(crate) use runners::Next;
 use runners::Runners;
 pub(crate) use running::{Group, Verdict};
+pub(crate) use shares::ShareKey;
 use shares::Shares;
 use timers::Due;
 
@@ -162,7 +163,8 @@ impl<I, O, E> State<I, O, E> {
             // Nobody overtakes who waits for room.
             let room = self.waiting.is_empty() && self.has_room(options, arrival.bytes);
             let room = room || self.make_room(options, lane, &arrival, after);
-            (!room && !(options.on_full == OnFull::Wait && arrival.waits)).then_some(Reason::Full)
+            let waits = options.on_full == OnFull::Wait && arrival.waits;
+            (!room && !waits).then_some(Reason::Full)
         });
         if let Some(reason) = refused {
             self.refuse(lane, after);
@@ -323,11 +325,12 @@ impl<I, O, E> State<I, O, E> {
     }
 
     /// What whoever waits for room at `id` finds: nothing yet, room, or its item back.
-    pub(crate) fn poll_room(&mut self, id: Id, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Option<Option<I>> {
-        match self.poll_place(id, waker, after)? {
-            Content::Admitted => Some(None),
-            Content::Back(item) => Some(Some(item)),
-            _ => unreachable!("who waits for room gets it, or the item back"),
+    pub(crate) fn poll_room(&mut self, id: Id, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Poll<Result<(), I>> {
+        match self.poll_place(id, waker, after) {
+            None => Poll::Pending,
+            Some(Content::Admitted) => Poll::Ready(Ok(())),
+            Some(Content::Back(item)) => Poll::Ready(Err(item)),
+            Some(_) => unreachable!("who waits for room gets it, or the item back"),
         }
     }
 

@@ -50,7 +50,6 @@ impl BatchHandler<u64> for PanicsBeforeItWaits {
     type Output = u64;
     type Error = String;
 
-    #[expect(clippy::manual_async_fn, reason = "the call that makes the future is to panic")]
     fn handle(&self, batch: Batch<'_, u64, u64, String>) -> impl Future<Output = ()> + Send {
         if batch.items().any(|&item| item == 13) {
             std::panic::resume_unwind(Box::new(PanicsWhenDropped));

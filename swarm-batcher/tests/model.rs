@@ -15,6 +15,7 @@ use swarm_batcher::{BatchError, Batcher, BatcherBuilder, CallOptions, OnFull, Re
 const OPERATIONS: usize = 40;
 
 type Ours = Batcher<u64, u64, String>;
+type Letter = (u64, BatchError<String>);
 type Told = Result<Option<u64>, BatchError<String>>;
 
 /// What is expected of a batcher.
@@ -32,7 +33,7 @@ struct Model {
     callers: BTreeMap<u64, Kind>,
     /// What callers have to be told, and what the dead-letter sink has to get.
     told: BTreeMap<u64, Told>,
-    letters: Vec<(u64, BatchError<String>)>,
+    letters: Vec<Letter>,
     accepted: u64,
 }
 
@@ -64,7 +65,8 @@ impl Model {
             }
             room = self.has_room();
         }
-        if !room && !(self.on_full == OnFull::Wait && waits) {
+        let waits = self.on_full == OnFull::Wait && waits;
+        if !room && !waits {
             return Err(Reason::Full);
         }
         if kind == Kind::Pushed {
@@ -147,7 +149,7 @@ struct Run {
     running: Vec<Running>,
     model: Model,
     futures: BTreeMap<u64, Watched<Told>>,
-    letters: Arc<Mutex<Vec<(u64, BatchError<String>)>>>,
+    letters: Arc<Mutex<Vec<Letter>>>,
     next: u64,
 }
 
@@ -239,7 +241,8 @@ impl Run {
             75..98 if !self.running.is_empty() => self.end_one(),
             98..100 if self.rng.u32(0..4) == 0 => {
                 self.model.open = false;
-                drop(Watched::new(async move { batcher.shutdown(Duration::ZERO).await }).poll());
+                let mut shutdown = Watched::new(async move { batcher.shutdown(Duration::ZERO).await });
+                let _begun = shutdown.poll();
             }
             _ => {}
         }

@@ -29,6 +29,9 @@ pub(crate) struct Verdict<I, O, E> {
     pub(crate) again: Vec<(Group<I, O, E>, Option<Duration>)>,
 }
 
+/// A caller's place, and the batch of its one item, which has started.
+type Alone<I, O, E> = (Id, Engine<I, O, E>);
+
 impl<I, O, E> State<I, O, E> {
     fn limit(&self, options: &Options<I, O, E>) -> usize {
         self.adaptive.as_ref().map_or(options.max_in_flight, crate::adaptive::Adaptive::in_flight)
@@ -66,7 +69,7 @@ impl<I, O, E> State<I, O, E> {
         &mut self,
         shared: &Arc<Shared<I, O, E>>,
         arrival: Arrival<I>,
-    ) -> Result<(Id, Engine<I, O, E>), Arrival<I>> {
+    ) -> Result<Alone<I, O, E>, Arrival<I>> {
         let options = &shared.options;
         let idle = self.held == self.in_flight && self.phase == Phase::Open && self.permits < self.limit(options);
         let alone = idle && options.inline && self.never_lingers(options) && self.held < options.max_items;

@@ -13,6 +13,9 @@ use crate::key::AnyKey;
 use crate::options::Options;
 use crate::policy::OnFull;
 
+/// The item that a call shares, or the hash and the key by which others may share its own.
+pub(crate) type ShareKey = Result<Id, (u64, Box<dyn AnyKey>)>;
+
 /// The shared items that have not started.
 #[derive(Default)]
 pub(super) struct Shares {
@@ -40,7 +43,7 @@ impl<I, O, E> State<I, O, E> {
         options: &Options<I, O, E>,
         lane: u32,
         arrival: Arrival<I>,
-        share: Result<Id, (u64, Box<dyn AnyKey>)>,
+        share: ShareKey,
         after: &mut Aftermath<I, O, E>,
     ) -> Result<Taken, (I, Reason)> {
         if let Some(reason) = self.refuses_share(options, lane, &arrival, share.is_err(), after) {
@@ -81,7 +84,8 @@ impl<I, O, E> State<I, O, E> {
             // Shedding might end the very item that is to be shared: only the first of its kind makes room.
             let room = self.waiting.is_empty() && self.has_room(options, arrival.bytes);
             let room = room || (is_first && self.make_room(options, lane, arrival, after));
-            (!room && !(options.on_full == OnFull::Wait && arrival.waits)).then_some(Reason::Full)
+            let waits = options.on_full == OnFull::Wait && arrival.waits;
+            (!room && !waits).then_some(Reason::Full)
         })
     }
 
