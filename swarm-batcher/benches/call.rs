@@ -10,9 +10,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use floors::{AtOnce, Calls, RecvMany, Work, Yields, answer, ours};
+use floors::{Calls, RecvMany};
+use work::{AtOnce, Work, Yields, answer, ours};
 
 mod floors;
+mod work;
 
 /// Calls of a group: what one reading of the clock is shared by.
 const GROUP: u64 = 64;

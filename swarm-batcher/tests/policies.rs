@@ -15,7 +15,10 @@ const LATE: Duration = Duration::from_millis(500);
 
 /// Writes down what it got, and when.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<(Instant, Vec<u64>)>>>);
+struct Notes(Arc<Mutex<Vec<Note>>>);
+
+/// When a batch came, and its items.
+type Note = (Instant, Vec<u64>);
 
 impl Notes {
     fn batches(&self) -> Vec<Vec<u64>> {
@@ -177,7 +180,7 @@ async fn a_batch_holds_items_of_one_key_and_keys_take_turns() {
 struct Counted(u64, Count);
 
 #[derive(Clone)]
-struct Count(Arc<()>);
+struct Count(#[expect(dead_code, reason = "what counts is that it is there")] Arc<()>);
 
 impl PartialEq for Count {
     fn eq(&self, _: &Self) -> bool {

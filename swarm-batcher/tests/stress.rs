@@ -132,7 +132,7 @@ async fn caller(batcher: Ours, kind: &'static str, first: u64, count: u64) -> u6
                 well += 1;
             }
             Err(BatchError::Handler(error)) => {
-                assert!(kind == "shared" || error == format!("not {item}"), "{kind}: {error}")
+                assert!(kind == "shared" || error == format!("not {item}"), "{kind}: {error}");
             }
             Err(_) => {}
         }
