@@ -20,9 +20,9 @@ pub enum BatchError<E> {
     #[error("{results} results for {items} items")]
     WrongLength {
         /// Items of the batch.
-        items: usize,
+        items: u32,
         /// What the function returned.
-        results: usize,
+        results: u32,
     },
     /// The item's deadline has passed.
     #[error("deadline passed, {}", if *started { "the batch was running" } else { "not started" })]

@@ -98,14 +98,14 @@ impl<'a, I, O, E> Batch<'a, I, O, E> {
     /// Answers all slots, in the order of [`Batch::items`]. If the number of results is another one than that of items, every slot is
     /// answered [`BatchError::WrongLength`] instead: whose result is whose is not known then.
     pub fn reply_all(self, results: impl IntoIterator<Item = Result<O, E>>) {
-        let items = self.entries.len();
-        let mut given = 0;
+        let mut given: u32 = 0;
         for result in results {
-            if let Some(entry) = self.entries.get_mut(given) {
+            if let Some(entry) = self.entries.get_mut(given as usize) {
                 entry.reply = Some(result.map_err(BatchError::Handler));
             }
-            given += 1;
+            given = given.saturating_add(1);
         }
+        let items = self.entries.len() as u32;
         if given != items {
             for entry in self.entries {
                 entry.reply = Some(Err(BatchError::WrongLength { items, results: given }));

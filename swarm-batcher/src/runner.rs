@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use crate::engine::{Ended, Engine};
 use crate::shared::Shared;
-use crate::state::{Aftermath, Next};
+use crate::state::{Aftermath, Next, Wakers};
 use crate::timer::{Alarm, Watch};
 
 /// After so many, other tasks have their turn.
@@ -24,6 +24,7 @@ pub(crate) struct Runner<I, O, E> {
     handed: Option<Engine<I, O, E>>,
     doing: Doing,
     watch: Option<(Arc<Alarm>, Watch)>,
+    wakers: Wakers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> Runner<I, O, E> {
 impl<I, O, E> Runner<I, O, E> {
     pub(crate) fn new(shared: Arc<Shared<I, O, E>>, id: u64) -> Self {
         let engine = Engine::new(&shared);
-        Self { shared, id, engine, handed: None, doing: Doing::Nothing, watch: None }
+        Self { shared, id, engine, handed: None, doing: Doing::Nothing, watch: None, wakers: Wakers::new() }
     }
 
     /// Finds something to do. False: the runner has ended.
@@ -108,7 +109,7 @@ impl<I, O, E> Runner<I, O, E> {
         };
         let ended = ready!(engine.poll(&self.shared, context));
         self.doing = Doing::Nothing;
-        let mut after = Aftermath::new();
+        let mut after = Aftermath::with(std::mem::take(&mut self.wakers));
         match (ended, self.handed.take()) {
             (Ended::Whole, Some(mut engine)) => {
                 let mut state = self.shared.finish(engine.core(), &mut after);
@@ -118,7 +119,7 @@ impl<I, O, E> Runner<I, O, E> {
             (Ended::Lost, Some(_)) => {}
             (Ended::Lost, None) => self.engine = Engine::new(&self.shared),
         }
-        self.shared.settle(after);
+        self.wakers = self.shared.settle_with(after);
         Poll::Ready(())
     }
 }

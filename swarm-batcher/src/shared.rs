@@ -11,7 +11,7 @@ use crate::engine::{Core, Start, contain, discard};
 use crate::error::{BatchError, Reason, Rejected};
 use crate::handler::Entry;
 use crate::options::Options;
-use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, ShareKey, State, Taken, Verdict};
+use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, ShareKey, State, Taken, Verdict, Wakers};
 use crate::sync::{Mutex, MutexGuard, lock};
 
 /// Starts the runner of a number, in the runtime that is given; without one, says that the runner is gone.
@@ -96,7 +96,13 @@ impl<I, O, E> Shared<I, O, E> {
 
     /// Does what an operation left to be done. The lock is not held. A panic of foreign code keeps none of the rest from being done.
     #[inline]
-    pub(crate) fn settle(self: &Arc<Self>, mut after: Aftermath<I, O, E>) {
+    pub(crate) fn settle(self: &Arc<Self>, after: Aftermath<I, O, E>) {
+        self.settle_with(after);
+    }
+
+    /// The same; what the list of wakers took can be used again.
+    #[inline]
+    pub(crate) fn settle_with(self: &Arc<Self>, mut after: Aftermath<I, O, E>) -> Wakers {
         for waker in after.wakers.drain(..) {
             contain(|| waker.wake());
         }
@@ -106,7 +112,9 @@ impl<I, O, E> Shared<I, O, E> {
         if !after.letters.is_empty() {
             self.bury(std::mem::take(&mut after.letters));
         }
+        let wakers = std::mem::take(&mut after.wakers);
         contain(|| drop(after));
+        wakers
     }
 
     #[cold]

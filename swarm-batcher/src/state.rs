@@ -14,7 +14,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-pub(crate) use aftermath::Aftermath;
+pub(crate) use aftermath::{Aftermath, Wakers};
 use epochs::Epochs;
 pub use epochs::FlushReport;
 use lanes::Lanes;

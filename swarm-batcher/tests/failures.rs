@@ -102,7 +102,7 @@ async fn a_destructor_that_panics_ends_its_batch_alone() {
 async fn another_number_of_results_is_an_error_of_every_caller() {
     for results in [0, 2, 4] {
         let handler = from_fn(move |items: Vec<u64>| async move {
-            Ok::<_, String>(items.iter().chain(&[1, 2]).copied().take(results).collect::<Vec<u64>>())
+            Ok::<_, String>(items.iter().chain(&[1, 2]).copied().take(results as usize).collect::<Vec<u64>>())
         });
         let batcher: Ours = Batcher::builder(handler).build().unwrap();
         let told = batcher.call_all([1, 2, 3]).await;

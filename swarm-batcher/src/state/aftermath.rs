@@ -10,9 +10,12 @@ use crate::engine::Engine;
 use crate::error::{BatchError, Reply};
 use crate::key::AnyKey;
 
+/// Wakers of a batch's callers.
+pub(crate) type Wakers = SmallVec<[Waker; 2]>;
+
 /// Wakes, spawns and drops: foreign code all of it. [`Shared::settle`](crate::shared::Shared::settle) does it.
 pub(crate) struct Aftermath<I, O, E> {
-    pub(crate) wakers: SmallVec<[Waker; 2]>,
+    pub(crate) wakers: Wakers,
     /// A runner has to be spawned.
     pub(crate) spawn: Option<u64>,
     pub(crate) letters: Vec<DeadLetter<I, E>>,
@@ -27,8 +30,13 @@ pub(crate) struct Aftermath<I, O, E> {
 
 impl<I, O, E> Aftermath<I, O, E> {
     pub(crate) fn new() -> Self {
+        Self::with(SmallVec::new())
+    }
+
+    /// One that uses an empty list's memory.
+    pub(crate) fn with(wakers: Wakers) -> Self {
         Self {
-            wakers: SmallVec::new(),
+            wakers,
             spawn: None,
             letters: Vec::new(),
             old_waker: None,

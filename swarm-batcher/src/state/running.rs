@@ -271,7 +271,10 @@ impl<I, O, E> State<I, O, E> {
         let mut entries = std::mem::take(&mut core.entries);
         for mut entry in entries.drain(..) {
             let reply = entry.reply.take();
-            after.items.extend(entry.item.take_if(|_| entry.id != NONE || !matches!(reply, Some(Err(_)))));
+            // What is still here has no destructor, or goes to the sink, or failed for want of a budget.
+            if std::mem::needs_drop::<I>() {
+                after.items.extend(entry.item.take_if(|_| entry.id != NONE || !matches!(reply, Some(Err(_)))));
+            }
             let shared = entry.id != NONE && self.arena.at(entry.id).caller == Caller::Shared;
             if !shared {
                 let count =
