@@ -1,9 +1,11 @@
 //! Where items wait: places that are used again, in chunks that never move, linked into lines.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::task::Waker;
 
 use crate::error::Reply;
+use crate::handler::Entry;
 
 /// A place's number.
 pub(crate) type Id = u32;
@@ -44,6 +46,8 @@ pub(crate) struct Place<I, O, E> {
 pub(crate) enum Content<I, O, E> {
     Empty,
     Item(I),
+    /// Items one after the other that nobody waits for: they leave as they lie.
+    Block(Box<Block<I, O, E>>),
     Reply(Reply<O, E>),
     /// The item lies at that place: the caller shares it with others, or waits until there is room for it.
     Follows(Id),
@@ -51,6 +55,18 @@ pub(crate) enum Content<I, O, E> {
     Admitted,
     /// The item is given back: it will never run.
     Back(I),
+}
+
+/// Items that were given to be forgotten, with what they weigh together.
+pub(crate) struct Block<I, O, E> {
+    pub(crate) entries: VecDeque<Entry<I, O, E>>,
+    pub(crate) weight: u64,
+}
+
+impl<I, O, E> Default for Block<I, O, E> {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), weight: 0 }
+    }
 }
 
 /// Whose an item is.
@@ -155,6 +171,10 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) const EMPTY: Self = Self { head: NONE, tail: NONE };
+
+    pub(crate) fn last(self) -> Id {
+        self.tail
+    }
 
     pub(crate) fn is_empty(self) -> bool {
         self.head == NONE

@@ -52,7 +52,8 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
         let mut after = Aftermath::new();
         let (state, taken) = self.shared.accept(arrival, &mut after);
         let id = match taken {
-            Ok(Taken::InLine(id) | Taken::WaitsForRoom(id)) => id,
+            Ok(Taken::InLine(id)) => id,
+            Ok(Taken::Forgotten | Taken::WaitsForRoom(_)) => unreachable!("it is called"),
             Err(rejected) => {
                 drop(state);
                 self.shared.settle(after);
@@ -211,7 +212,7 @@ impl<I, O, E> Receipt<I, O, E> {
         state.kick(&shared.options, &mut after);
         drop(state);
         shared.settle(after);
-        let (Taken::InLine(id) | Taken::WaitsForRoom(id)) = taken?;
+        let Taken::InLine(id) = taken? else { unreachable!("it is called") };
         Ok(Self { shared: Arc::clone(shared), id: Some(id) })
     }
 }
@@ -268,7 +269,7 @@ impl<'a, I, O, E> Push<'a, I, O, E> {
         let inside = is_inside(self.shared);
         arrival.waits = !inside;
         match push(self.shared, arrival) {
-            Ok(Taken::InLine(_)) => Poll::Ready(Ok(())),
+            Ok(Taken::Forgotten | Taken::InLine(_)) => Poll::Ready(Ok(())),
             Ok(Taken::WaitsForRoom(id)) => self.poll_room(id, waker),
             Err(rejected) if inside && rejected.reason == Reason::Full => {
                 Poll::Ready(Err(Rejected::new(rejected.item, Reason::Reentrant)))
@@ -367,7 +368,8 @@ impl<'a, I, O, E> CallAll<'a, I, O, E> {
                 }
             };
             self.calls.push(match taken {
-                Ok(Taken::InLine(id) | Taken::WaitsForRoom(id)) => {
+                Ok(Taken::Forgotten | Taken::WaitsForRoom(_)) => unreachable!("it is called"),
+                Ok(Taken::InLine(id)) => {
                     last = Some(id);
                     One::Waits(id)
                 }

@@ -11,7 +11,7 @@ use crate::engine::{Core, Start, contain, discard};
 use crate::error::{BatchError, Reason, Rejected};
 use crate::handler::Entry;
 use crate::options::Options;
-use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, ShareKey, State, Taken, Verdict, Wakers};
+use crate::state::{Aftermath, Arrival, Forgotten, Group, ONLY_LANE, ShareKey, State, Taken, Verdict, Wakers};
 use crate::sync::{Mutex, MutexGuard, lock};
 
 /// Starts the runner of a number, in the runtime that is given; without one, says that the runner is gone.
@@ -155,8 +155,9 @@ impl<I, O, E> Shared<I, O, E> {
     /// What to do about the items of a batch that has run.
     pub(crate) fn judge(&self, core: &mut Core<I, O, E>) -> Verdict<I, O, E> {
         let failed = |entry: &Entry<I, O, E>| matches!(entry.reply, Some(Err(_)));
+        let items = core.entries.len();
         if !core.entries.iter().any(failed) {
-            return Verdict { failed: false, again: Vec::new() };
+            return Verdict { items, failed: false, again: Vec::new() };
         }
         let whole = core.entries.iter().all(failed);
         let mut again = Vec::new();
@@ -187,7 +188,7 @@ impl<I, O, E> Shared<I, O, E> {
             let first = core.entries.drain(..).collect();
             again.extend([first, second].map(|entries| (Group { entries, attempt }, None)));
         }
-        Verdict { failed: whole, again }
+        Verdict { items, failed: whole, again }
     }
 
     /// Gives those who share an item that has run an entry of their own, with a clone of the reply.
@@ -222,9 +223,31 @@ impl<I, O, E> Shared<I, O, E> {
         let verdict = self.judge(core);
         self.part(core);
         Self::drop_items(core);
+        let forgotten = Self::forget(core);
         let mut state = self.lock();
+        if forgotten.items > 0 {
+            state.forget(&forgotten, after);
+        }
         state.settle(&self.options, core, verdict, after);
         state
+    }
+
+    /// Takes those out of a batch that has run whom nobody asks for, so that the lock is not held for each.
+    fn forget(core: &mut Core<I, O, E>) -> Forgotten {
+        let mut forgotten = Forgotten::default();
+        let done = |entry: &Entry<I, O, E>| entry.id == NONE && matches!(entry.reply, Some(Ok(_)));
+        for entry in core.entries.iter().filter(|entry| done(entry)) {
+            forgotten.items += 1;
+            forgotten.bytes += u64::from(entry.bytes);
+            match forgotten.epochs.last_mut() {
+                Some((epoch, items)) if *epoch == entry.epoch => *items += 1,
+                _ => forgotten.epochs.push((entry.epoch, 1)),
+            }
+        }
+        if forgotten.items > 0 {
+            contain(|| core.entries.retain(|entry| !done(entry)));
+        }
+        forgotten
     }
 
     /// A batch was dropped while it ran; its items that have no reply were given one.
@@ -234,7 +257,8 @@ impl<I, O, E> Shared<I, O, E> {
         let mut after = Aftermath::new();
         {
             let mut state = self.lock();
-            state.settle(&self.options, core, Verdict { failed: true, again: Vec::new() }, &mut after);
+            let verdict = Verdict { items: core.entries.len(), failed: true, again: Vec::new() };
+            state.settle(&self.options, core, verdict, &mut after);
             state.kick(&self.options, &mut after);
         }
         self.settle(after);

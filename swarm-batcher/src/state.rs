@@ -21,13 +21,13 @@ use lanes::Lanes;
 pub(crate) use lanes::ONLY_LANE;
 pub(crate) use runners::Next;
 use runners::Runners;
-pub(crate) use running::{Group, Verdict};
+pub(crate) use running::{Forgotten, Group, Verdict};
 pub(crate) use shares::ShareKey;
 use shares::Shares;
 use timers::Due;
 
 use crate::adaptive::Adaptive;
-use crate::arena::{Arena, Caller, Content, Id};
+use crate::arena::{Arena, Block, Caller, Content, Id};
 use crate::breaker::Breaker;
 use crate::engine::Engine;
 use crate::error::{BatchError, Reason, Reply};
@@ -48,6 +48,8 @@ pub(crate) struct State<I, O, E> {
     /// Batches that a caller began and that were not ready at once.
     handed: VecDeque<Engine<I, O, E>>,
     spare: Vec<Engine<I, O, E>>,
+    /// Empty ones, to be used again.
+    spare_blocks: Vec<Box<Block<I, O, E>>>,
     /// Batches that hold a permit.
     permits: usize,
     runners: Runners,
@@ -97,7 +99,9 @@ pub(crate) struct Arrival<I> {
 /// How an item was taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Taken {
-    /// It stands in line, at this place if somebody waits for it.
+    /// It stands in line, and nobody will ask for it.
+    Forgotten,
+    /// It stands in line, at this place.
     InLine(Id),
     /// So it does, but there is no room for it; whoever gave it waits for that here.
     WaitsForRoom(Id),
@@ -114,6 +118,7 @@ impl<I, O, E> State<I, O, E> {
             groups: 0,
             handed: VecDeque::new(),
             spare: Vec::new(),
+            spare_blocks: Vec::new(),
             permits: 0,
             runners: Runners::default(),
             timers: BTreeSet::new(),
@@ -171,11 +176,14 @@ impl<I, O, E> State<I, O, E> {
             return Err((arrival.item, reason));
         }
         let waits_for_room = !arrival.called && (!self.waiting.is_empty() || !self.has_room(options, arrival.bytes));
-        let id = self.put(options, lane, arrival, if waits_for_room { Caller::Room } else { Caller::None });
-        let taken = if waits_for_room { Taken::WaitsForRoom(self.wait_for_room(id)) } else { Taken::InLine(id) };
         self.counts.accepted += 1;
         self.held += 1;
-        Ok(taken)
+        if !arrival.called && !waits_for_room && arrival.deadline.is_none() {
+            self.put_to_others(options, lane, arrival);
+            return Ok(Taken::Forgotten);
+        }
+        let id = self.put(options, lane, arrival, if waits_for_room { Caller::Room } else { Caller::None });
+        Ok(if waits_for_room { Taken::WaitsForRoom(self.wait_for_room(id)) } else { Taken::InLine(id) })
     }
 
     /// An item is not taken.
@@ -221,7 +229,7 @@ impl<I, O, E> State<I, O, E> {
         while !self.has_room(options, arrival.bytes) {
             let Some(id) = self.lanes.oldest_of_lowest(lane) else { return false };
             self.counts.shed += self.members(id);
-            self.end_unstarted(id, || BatchError::Rejected(Reason::Shed), after);
+            self.end_first(id, || BatchError::Rejected(Reason::Shed), after);
         }
         true
     }
@@ -264,6 +272,19 @@ impl<I, O, E> State<I, O, E> {
                 return;
             }
             self.admitted(id, after);
+        }
+    }
+
+    /// Ends what stands at a place in line: its item, or the first of those that lie there together.
+    fn end_first(&mut self, id: Id, error: impl Fn() -> BatchError<E>, after: &mut Aftermath<I, O, E>) {
+        match self.leave_block(id, after) {
+            Some(entry) => {
+                self.held -= 1;
+                self.held_bytes -= u64::from(entry.bytes);
+                self.epochs.leave(entry.epoch, true, after);
+                after.give_up(entry.item, error());
+            }
+            None => self.end_unstarted(id, error, after),
         }
     }
 
@@ -370,6 +391,7 @@ impl<I, O, E> State<I, O, E> {
         let place = self.arena.at(id);
         after.old_waker = place.waker.take();
         match place.content {
+            Content::Block(_) => unreachable!("nobody waits for items that were given to be forgotten"),
             Content::Item(_) => {
                 self.counts.cancelled += 1;
                 self.withdraw(id, after);
@@ -435,7 +457,7 @@ impl<I, O, E> State<I, O, E> {
     fn end_all_unstarted(&mut self, after: &mut Aftermath<I, O, E>) {
         while let Some(id) = self.lanes.any() {
             self.counts.closed += self.members(id);
-            self.end_unstarted(id, || BatchError::Closed { started: false }, after);
+            self.end_first(id, || BatchError::Closed { started: false }, after);
         }
         self.end_all_resting(after);
     }

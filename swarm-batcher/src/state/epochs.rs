@@ -69,6 +69,15 @@ impl Epochs {
         }
     }
 
+    /// Items of `epoch` have ended with outputs.
+    pub(crate) fn leave_many<I, O, E>(&mut self, epoch: u32, items: u64, after: &mut Aftermath<I, O, E>) {
+        let epoch = &mut self.open[epoch.wrapping_sub(self.first) as usize];
+        epoch.items -= items;
+        if epoch.items == 0 && self.open.len() > 1 {
+            self.close(after);
+        }
+    }
+
     #[cold]
     fn close<I, O, E>(&mut self, after: &mut Aftermath<I, O, E>) {
         while self.open.len() > 1 && self.open[0].items == 0 {

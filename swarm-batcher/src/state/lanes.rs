@@ -7,8 +7,9 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::timers::Due;
-use super::{Aftermath, State};
-use crate::arena::{Content, Id, Line};
+use super::{Aftermath, Arrival, State};
+use crate::arena::{Content, Id, Line, NONE};
+use crate::handler::Entry;
 use crate::key::AnyKey;
 use crate::options::Options;
 
@@ -166,14 +167,67 @@ impl<I, O, E> State<I, O, E> {
         self.patience(options).0 <= 1
     }
 
+    /// An item that nobody will ask for joins those at the end of the line that are like it, if there is room beside them.
+    #[inline]
+    pub(super) fn put_to_others(&mut self, options: &Options<I, O, E>, lane_id: u32, arrival: Arrival<I>) {
+        let Arrival { item, level, weight, bytes, .. } = arrival;
+        let entry = Entry { item: Some(item), reply: None, id: NONE, epoch: self.epochs.enter(), bytes };
+        self.held_bytes += u64::from(bytes);
+        let line = self.lanes.lanes[lane_id as usize].lines[usize::from(level)];
+        let last = (!line.is_empty()).then(|| self.arena.at(line.last()));
+        match last.map(|last| &mut last.content) {
+            Some(Content::Block(block))
+                if block.entries.len() < options.max_batch_items
+                    && block.weight + u64::from(weight) <= u64::from(options.max_weight) =>
+            {
+                block.entries.push_back(entry);
+                block.weight += u64::from(weight);
+            }
+            _ => {
+                let mut block = self.spare_blocks.pop().unwrap_or_default();
+                block.entries.push_back(entry);
+                block.weight = u64::from(weight);
+                let (id, place) = self.arena.claim();
+                place.content = Content::Block(block);
+                (place.lane, place.level) = (lane_id, level);
+                self.lanes.lanes[lane_id as usize].lines[usize::from(level)].push(&mut self.arena, id);
+            }
+        }
+        self.joined(options, lane_id, weight, None);
+    }
+
+    /// Takes the first out of those that lie together at a place; nothing if it is not such a place.
+    pub(super) fn leave_block(&mut self, id: Id, after: &mut Aftermath<I, O, E>) -> Option<Entry<I, O, E>> {
+        let place = self.arena.at(id);
+        let (lane, Content::Block(block)) = (place.lane, &mut place.content) else { return None };
+        let entry = block.entries.pop_front().expect("a block has items");
+        if block.entries.is_empty() {
+            self.step_out(id);
+            let block = std::mem::replace(&mut self.arena.at(id).content, Content::Empty);
+            self.arena.release(id);
+            if let Content::Block(block) = block {
+                self.spare_blocks.push(block);
+            }
+        }
+        self.one_left(lane, 0);
+        self.lanes.release_if_empty(lane, after);
+        Some(entry)
+    }
+
     /// An item joins the end of its line.
     #[inline]
     pub(super) fn join_line(&mut self, options: &Options<I, O, E>, id: Id, weight: u32, deadline: Option<NonZeroU64>) {
-        let (seal_at, linger) = self.patience(options);
         let place = self.arena.at(id);
         let (lane_id, level) = (place.lane, place.level);
+        self.lanes.lanes[lane_id as usize].lines[usize::from(level)].push(&mut self.arena, id);
+        self.joined(options, lane_id, weight, deadline);
+    }
+
+    /// A lane has one more item.
+    #[inline]
+    fn joined(&mut self, options: &Options<I, O, E>, lane_id: u32, weight: u32, deadline: Option<NonZeroU64>) {
+        let (seal_at, linger) = self.patience(options);
         let lane = &mut self.lanes.lanes[lane_id as usize];
-        lane.lines[usize::from(level)].push(&mut self.arena, id);
         lane.count += 1;
         lane.open_weight += u64::from(weight);
         if lane.open() >= seal_at || lane.open_weight >= u64::from(options.max_weight) {
@@ -198,9 +252,16 @@ impl<I, O, E> State<I, O, E> {
             unreachable!("an item in line is there")
         };
         let (lane_id, level, weight) = (place.lane, place.level, place.weight);
-        let lane = &mut self.lanes.lanes[lane_id as usize];
-        lane.lines[usize::from(level)].remove(&mut self.arena, id);
-        // Which part it stood in is not known. Taken for one of the open ones, others leave earlier, never later.
+        self.lanes.lanes[lane_id as usize].lines[usize::from(level)].remove(&mut self.arena, id);
+        self.one_left(lane_id, weight);
+        self.unshare(id, after);
+        self.lanes.release_if_empty(lane_id, after);
+        item
+    }
+
+    /// A lane has one fewer item. Which part it stood in is not known: taken for one of the open ones, others leave earlier, never later.
+    fn one_left(&mut self, lane_id: u32, weight: u32) {
+        let lane = self.lanes.at(lane_id);
         if lane.open() > 0 {
             lane.open_weight = lane.open_weight.saturating_sub(u64::from(weight));
         } else {
@@ -210,9 +271,6 @@ impl<I, O, E> State<I, O, E> {
         if lane.open() == 0 {
             self.stop_lingering(lane_id);
         }
-        self.unshare(id, after);
-        self.lanes.release_if_empty(lane_id, after);
-        item
     }
 
     /// A batch has taken `taken` items out of the lane, of which the sealed ones went first.

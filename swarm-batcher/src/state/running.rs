@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::timers::Due;
 use super::{Aftermath, Arrival, Phase, State};
 use crate::arena::{Caller, Content, Id, NONE};
@@ -22,6 +24,8 @@ pub(crate) struct Group<I, O, E> {
 
 /// What is to be done after a batch has run, by what its items were answered.
 pub(crate) struct Verdict<I, O, E> {
+    /// How many items it had.
+    pub(crate) items: usize,
     /// No item has an output.
     pub(crate) failed: bool,
     /// Items that are to run again, and after how long; halves of a batch do so at once, and take nothing of the budget. They are no longer
@@ -31,6 +35,14 @@ pub(crate) struct Verdict<I, O, E> {
 
 /// A caller's place, and the batch of its one item, which has started.
 type Alone<I, O, E> = (Id, Engine<I, O, E>);
+
+/// Items that nobody waits for and that have outputs, by their epochs.
+#[derive(Debug, Default)]
+pub(crate) struct Forgotten {
+    pub(crate) items: usize,
+    pub(crate) bytes: u64,
+    pub(crate) epochs: SmallVec<[(u32, u64); 2]>,
+}
 
 impl<I, O, E> State<I, O, E> {
     fn limit(&self, options: &Options<I, O, E>) -> usize {
@@ -151,6 +163,33 @@ impl<I, O, E> State<I, O, E> {
         let mut weight = 0;
         while core.entries.len() < size {
             let Some(id) = self.lanes.first(lane) else { break };
+            if let Content::Block(block) = &mut self.arena.at(id).content {
+                // Whole blocks change hands as they are. Parts go one by one, if they weigh nothing: else what is left would have to be weighed.
+                let room = size - core.entries.len();
+                let fits = weight + block.weight <= u64::from(options.max_weight);
+                if block.entries.len() <= room && (fits || core.entries.is_empty()) {
+                    weight += block.weight;
+                    let block = std::mem::replace(&mut self.arena.at(id).content, Content::Empty);
+                    self.step_out(id);
+                    self.arena.release(id);
+                    let Content::Block(mut block) = block else { unreachable!("seen above") };
+                    self.in_flight += block.entries.len();
+                    if core.entries.is_empty() {
+                        let entries = Vec::from(std::mem::take(&mut block.entries));
+                        block.entries = std::mem::replace(&mut core.entries, entries).into();
+                    } else {
+                        core.entries.extend(block.entries.drain(..));
+                    }
+                    self.spare_blocks.push(block);
+                } else if block.weight == 0 || core.entries.is_empty() {
+                    let taken = room.min(block.entries.len());
+                    core.entries.extend(block.entries.drain(..taken));
+                    self.in_flight += taken;
+                } else {
+                    break;
+                }
+                continue;
+            }
             let item_weight = u64::from(self.arena.at(id).weight);
             if weight + item_weight > u64::from(options.max_weight) && !core.entries.is_empty() {
                 break;
@@ -246,6 +285,17 @@ impl<I, O, E> State<I, O, E> {
         callers
     }
 
+    /// So many items that nobody waits for have outputs.
+    pub(crate) fn forget(&mut self, done: &Forgotten, after: &mut Aftermath<I, O, E>) {
+        self.in_flight -= done.items;
+        self.held -= done.items;
+        self.held_bytes -= done.bytes;
+        self.counts.succeeded += done.items as u64;
+        for &(epoch, items) in &done.epochs {
+            self.epochs.leave_many(epoch, items, after);
+        }
+    }
+
     /// A batch has run: its callers are answered, and its permit is free.
     pub(crate) fn settle(
         &mut self,
@@ -266,7 +316,7 @@ impl<I, O, E> State<I, O, E> {
             self.add_timer(options, until, Due::Breaker);
         }
         if let Some(adaptive) = &mut self.adaptive {
-            adaptive.ran(core.entries.len(), core.began, options.now(), self.counts.accepted);
+            adaptive.ran(verdict.items, core.began, options.now(), self.counts.accepted);
         }
         let mut entries = std::mem::take(&mut core.entries);
         for mut entry in entries.drain(..) {
