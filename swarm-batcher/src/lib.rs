@@ -26,6 +26,8 @@ mod sync;
 #[cfg(feature = "http")]
 pub mod telemetry;
 mod timer;
+#[cfg(feature = "tower")]
+mod tower;
 
 pub use batcher::{Batcher, CallOptions, ShutdownReport, With};
 pub use breaker::BreakerPolicy;
@@ -39,3 +41,5 @@ pub use policy::{Executor, OnFull, Policy};
 pub use retry::RetryPolicy;
 pub use state::FlushReport;
 pub use stats::Stats;
+#[cfg(feature = "tower")]
+pub use tower::Response;

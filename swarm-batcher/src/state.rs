@@ -49,6 +49,7 @@ pub(crate) struct State<I, O, E> {
     handed: VecDeque<Engine<I, O, E>>,
     spare: Vec<Engine<I, O, E>>,
     /// Empty ones, to be used again.
+    #[expect(clippy::vec_box, reason = "a place holds one, and is small")]
     spare_blocks: Vec<Box<Block<I, O, E>>>,
     /// Batches that hold a permit.
     permits: usize,
