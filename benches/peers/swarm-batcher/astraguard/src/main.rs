@@ -1,7 +1,7 @@
 //! What AstraGuard's `RequestBatcher`, written in Python, does to a full batch before it is sent: `msgpack` and `zstandard` under
 //! Python 3.12, timed inside Python.
 //!
-//! Both packages are extensions in C. The compressor is made once; the original makes one a flush.
+//! Both packages are extensions in C. The compressor is made once, outside the timing.
 
 use std::process::ExitCode;
 
