@@ -1,7 +1,7 @@
 """The works of the contest for orchestrix, timed where they run.
 
-Follows `runner.py` of the package `orchestrix`, which imports what is common. The asynchronous memory store takes part, in a loop
-that is running: the way in which the library's guide measures it.
+Follows `runner.py` of the package `python` and `quiet.py` of `orchestrix`, which import what is common.
+The asynchronous memory store takes part, in a loop that is running: the way in which the library's guide measures it.
 """
 
 from dataclasses import dataclass

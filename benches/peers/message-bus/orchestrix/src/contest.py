@@ -1,7 +1,7 @@
 """The works of the contest for orchestrix, timed where they run.
 
-Follows `runner.py` of the package `orchestrix`, which imports what is common. The asynchronous message bus takes part, in a loop
-that is running.
+Follows `runner.py` of the package `python` and `quiet.py` of `orchestrix`, which import what is common.
+The asynchronous message bus takes part, in a loop that is running.
 """
 
 from dataclasses import dataclass

@@ -3,12 +3,13 @@
 use std::io;
 use std::process::{Command, Output, Stdio};
 
-use harness::{Bench, BenchError, Effort};
+use harness::Effort;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::python::{Interpreter, PythonError, with_orchestrix};
+use crate::Environment;
+use crate::interpreter::{self, Interpreter, PythonError};
 
 const RUNNER: &str = include_str!("runner.py");
 
@@ -20,7 +21,7 @@ const LEAST_ROUNDS: usize = 3;
 #[serde(deny_unknown_fields)]
 pub struct Outcome<D> {
     /// Nanoseconds an operation of every round after the warm-up.
-    per_op_ns: Vec<f64>,
+    pub(crate) per_op_ns: Vec<f64>,
     /// Operations in all, warm-up included.
     pub operations: u64,
     /// What they produced.
@@ -31,7 +32,7 @@ pub struct Outcome<D> {
 
 /// Why there is no outcome.
 #[derive(Debug, thiserror::Error)]
-enum ScriptError {
+pub(crate) enum ScriptError {
     /// Nothing to run it with.
     #[error(transparent)]
     Python(#[from] PythonError),
@@ -46,22 +47,18 @@ enum ScriptError {
     Answer(#[from] serde_json::Error),
 }
 
-/// Runs `work` of `script`, which follows `runner.py`, in a process of its own, and records its rounds; the proof is the caller's.
-///
-/// # Errors
-/// [`BenchError::Invalid`] if there is no Python 3.12 with the library, or the script fails.
-pub fn measure<D: DeserializeOwned>(bench: &mut Bench, script: &str, work: Value) -> Result<Outcome<D>, BenchError> {
-    let outcome = run(script, work, bench.effort()).map_err(|error| BenchError::Invalid(error.to_string()))?;
-    bench.rounds_measured(&outcome.per_op_ns)?;
-    Ok(outcome)
-}
-
-fn run<D: DeserializeOwned>(script: &str, mut work: Value, effort: Effort) -> Result<Outcome<D>, ScriptError> {
+/// Runs `work` of `script`, which follows `runner.py`, in a process of its own.
+pub(crate) fn run<D: DeserializeOwned>(
+    environment: &Environment,
+    script: &str,
+    mut work: Value,
+    effort: Effort,
+) -> Result<Outcome<D>, ScriptError> {
     // Operations take long to prepare in Python: the time alone would leave a handful of rounds.
     work["least_rounds"] = effort.samples.max(LEAST_ROUNDS).into();
     work["warm_up_ns"] = (effort.warm_up.as_nanos() as u64).into();
     work["measure_ns"] = (effort.measure.as_nanos() as u64).into();
-    let stdout = output_of(&with_orchestrix()?, &format!("{RUNNER}\n\n{script}"), &work)?;
+    let stdout = output_of(&interpreter::with(environment)?, &format!("{RUNNER}\n\n{script}"), &work)?;
     Ok(serde_json::from_slice(&stdout)?)
 }
 

@@ -1,14 +1,11 @@
-//! A Python 3.12 with the library: found, and given an environment of its own below the target folder.
+//! A Python 3.12 with an environment's packages: found, and given a folder of its own below the target folder.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
-const PACKAGE: &str = "orchestrix==0.1.0";
-/// Fails unless the environment holds what the contest imports, at the right version.
-const PROBE: &str = "import sys, importlib.metadata as m; from orchestrix.infrastructure.memory import InMemoryEventStore; \
-                     sys.exit(0 if m.version('orchestrix') == '0.1.0' and sys.version_info[:2] == (3, 12) else 1)";
+use crate::Environment;
 
 /// The interpreter of the environment.
 #[derive(Debug)]
@@ -19,12 +16,12 @@ impl Interpreter {
         &self.0
     }
 
-    fn of(environment: &Path) -> Self {
-        Self(environment.join("bin").join("python"))
+    fn of(folder: &Path) -> Self {
+        Self(folder.join("bin").join("python"))
     }
 
-    fn works(&self) -> bool {
-        succeeds(Command::new(&self.0).args(["-I", "-c", PROBE]))
+    fn holds(&self, environment: &Environment) -> bool {
+        succeeds(Command::new(&self.0).args(["-I", "-c", &environment.check()]))
     }
 }
 
@@ -37,9 +34,14 @@ pub(crate) enum PythonError {
     /// The environment could not be made.
     #[error("an environment for Python could not be made: {0}")]
     Environment(String),
-    /// The library could not be had.
-    #[error("{PACKAGE} could not be installed: {0}")]
-    NoPackage(String),
+    /// A package could not be had.
+    #[error("{packages} could not be installed: {reason}")]
+    NoPackage {
+        /// What was asked for.
+        packages: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// The folder could not be written.
     #[error("{folder}: {source}")]
     Io {
@@ -50,31 +52,32 @@ pub(crate) enum PythonError {
     },
 }
 
-/// An interpreter that has the library, installed on the first call.
-pub(crate) fn with_orchestrix() -> Result<Interpreter, PythonError> {
-    let environment = target_folder().join("orchestrix-venv");
-    let interpreter = Interpreter::of(&environment);
-    if !interpreter.works() {
-        install(&environment)?;
+/// An interpreter that has the packages, installed on the first call.
+pub(crate) fn with(environment: &Environment) -> Result<Interpreter, PythonError> {
+    let folder = target_folder().join(format!("{}-venv", environment.name));
+    let interpreter = Interpreter::of(&folder);
+    if !interpreter.holds(environment) {
+        install(environment, &folder)?;
     }
     Ok(interpreter)
 }
 
-/// Makes the environment under another name first: an installation that was cut off is never taken for a whole one.
-fn install(environment: &Path) -> Result<(), PythonError> {
+/// Makes the folder under another name first: an installation that was cut off is never taken for a whole one.
+fn install(environment: &Environment, folder: &Path) -> Result<(), PythonError> {
     let python = find_python().ok_or(PythonError::NoPython)?;
-    let unfinished = environment.with_extension(format!("{}.tmp", std::process::id()));
+    let unfinished = folder.with_extension(format!("{}.tmp", std::process::id()));
     let io = |source| PythonError::Io { folder: unfinished.clone(), source };
+    let no_package = |reason| PythonError::NoPackage { packages: environment.packages.join(", "), reason };
     remove(&unfinished).map_err(io)?;
     let outcome = (|| {
         run(python.command().args(["-m", "venv"]).arg(&unfinished)).map_err(PythonError::Environment)?;
         let built = Interpreter::of(&unfinished);
-        run(Command::new(built.path()).args(["-m", "pip", "install", "--quiet", PACKAGE]))
-            .map_err(PythonError::NoPackage)?;
-        if !built.works() {
-            return Err(PythonError::NoPackage("it is installed and cannot be imported".to_owned()));
+        run(Command::new(built.path()).args(["-m", "pip", "install", "--quiet"]).args(environment.packages))
+            .map_err(no_package)?;
+        if !built.holds(environment) {
+            return Err(no_package("installed as it is, it cannot be imported".to_owned()));
         }
-        remove(environment).and_then(|()| fs::rename(&unfinished, environment)).map_err(io)
+        remove(folder).and_then(|()| fs::rename(&unfinished, folder)).map_err(io)
     })();
     if outcome.is_err() {
         // Whatever went wrong is told; a folder left over is in nobody's way.

@@ -1,4 +1,4 @@
-"""Times the works of a contest for orchestrix where they run, and prints one line of JSON.
+"""Times the works of a contest where they run, and prints one line of JSON.
 
 Argument: the work as JSON. The script of a contest follows: it defines the works and calls `run`. A work has `prepare(work)`,
 `round()`, which returns nanoseconds and operations, and `finish()`, then `observed`, what the operations produced, and `details`.
@@ -7,20 +7,10 @@ Argument: the work as JSON. The script of a contest follows: it defines the work
 import asyncio
 import gc
 import json
-import logging
 import os
 import sys
 import threading
 import time
-from datetime import UTC, datetime
-
-import orchestrix  # noqa: F401 - it sets up logging, which is turned off below
-
-logging.disable(logging.CRITICAL)
-logging.getLogger().setLevel(logging.CRITICAL)
-logging.getLogger("orchestrix").setLevel(logging.CRITICAL)
-
-WHEN = datetime(2023, 11, 14, tzinfo=UTC)
 
 
 def end_with_the_parent():
