@@ -315,6 +315,14 @@ impl<I, O, E> Drop for Push<'_, I, O, E> {
 /// Takes an item that nobody waits for.
 #[inline]
 pub(crate) fn push<I, O, E>(shared: &Arc<Shared<I, O, E>>, arrival: Arrival<I>) -> Result<Taken, Rejected<I>> {
+    match shared.push_quietly(arrival) {
+        Ok(()) => Ok(Taken::Forgotten),
+        Err(arrival) => push_aloud(shared, arrival),
+    }
+}
+
+/// The same, where it may start a batch, has to wait, or is refused.
+fn push_aloud<I, O, E>(shared: &Arc<Shared<I, O, E>>, arrival: Arrival<I>) -> Result<Taken, Rejected<I>> {
     let mut after = Aftermath::new();
     let (mut state, taken) = shared.accept(arrival, &mut after);
     state.kick(&shared.options, &mut after);

@@ -76,6 +76,15 @@ impl<I, O, E> Shared<I, O, E> {
         found.expect("the key was shown")
     }
 
+    /// Takes an item that nobody waits for, if that starts nothing: nothing is left to be done then.
+    #[inline]
+    pub(crate) fn push_quietly(&self, arrival: Arrival<I>) -> Result<(), Arrival<I>> {
+        if self.options.key_by.is_some() {
+            return Err(arrival);
+        }
+        self.lock().push_quietly(&self.options, arrival)
+    }
+
     /// Takes an item into its line. What it starts is for the caller to say, who holds the lock then.
     pub(crate) fn accept<'a>(
         self: &'a Arc<Self>,

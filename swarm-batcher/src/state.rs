@@ -193,6 +193,24 @@ impl<I, O, E> State<I, O, E> {
         self.counts.rejected += 1;
     }
 
+    /// Takes an item that nobody waits for into the only lane, if there is room and nothing starts with it.
+    #[inline]
+    pub(crate) fn push_quietly(&mut self, options: &Options<I, O, E>, arrival: Arrival<I>) -> Result<(), Arrival<I>> {
+        let taken = self.phase == Phase::Open
+            && self.waiting.is_empty()
+            && arrival.deadline.is_none()
+            && arrival.weight <= options.max_weight
+            && self.has_room(options, arrival.bytes)
+            && self.starts_nothing(options, arrival.weight);
+        if !taken {
+            return Err(arrival);
+        }
+        self.counts.accepted += 1;
+        self.held += 1;
+        self.put_to_others(options, ONLY_LANE, arrival);
+        Ok(())
+    }
+
     /// Puts an item at the end of its line. Whether it is `called` decides over its caller; else `caller` says.
     fn put(&mut self, options: &Options<I, O, E>, lane: u32, arrival: Arrival<I>, caller: Caller) -> Id {
         let Arrival { item, called, waker, level, deadline, weight, bytes, .. } = arrival;

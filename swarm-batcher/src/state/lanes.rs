@@ -167,6 +167,18 @@ impl<I, O, E> State<I, O, E> {
         self.patience(options).0 <= 1
     }
 
+    /// Whether one more item in the only lane changes nothing for anybody: others linger already, or all permits are taken and what comes
+    /// next has its turn.
+    #[inline]
+    pub(super) fn starts_nothing(&self, options: &Options<I, O, E>, weight: u32) -> bool {
+        let lane = &self.lanes.lanes[ONLY_LANE as usize];
+        let (seal_at, _) = self.patience(options);
+        let lingers = lane.timer.is_some()
+            && lane.open() + 1 < seal_at
+            && lane.open_weight + u64::from(weight) < u64::from(options.max_weight);
+        lingers || (lane.in_turn && self.permits >= self.limit(options) && seal_at <= 1)
+    }
+
     /// An item that nobody will ask for joins those at the end of the line that are like it, if there is room beside them.
     #[inline]
     pub(super) fn put_to_others(&mut self, options: &Options<I, O, E>, lane_id: u32, arrival: Arrival<I>) {

@@ -45,7 +45,7 @@ pub(crate) struct Forgotten {
 }
 
 impl<I, O, E> State<I, O, E> {
-    fn limit(&self, options: &Options<I, O, E>) -> usize {
+    pub(super) fn limit(&self, options: &Options<I, O, E>) -> usize {
         self.adaptive.as_ref().map_or(options.max_in_flight, crate::adaptive::Adaptive::in_flight)
     }
 
