@@ -66,7 +66,7 @@ impl<E> RetryPolicy<E> {
     }
 
     /// How many retries there may be for each item that was accepted, from 0 to 1000, beside ten that are always free. It bounds what
-    /// retries add to the load of a service that fails. Default 0.1.
+    /// retries add to the load of a service that fails; infinite, nothing does but the waits. Default 0.1.
     #[must_use]
     pub fn budget(mut self, retries_an_item: f64) -> Self {
         self.budget = retries_an_item;
@@ -84,7 +84,8 @@ impl<E> RetryPolicy<E> {
         if self.base > self.cap || self.cap > Duration::from_secs(3600) {
             return Some("retry: base at most cap, cap at most an hour");
         }
-        (!(0.0..=1000.0).contains(&self.budget)).then_some("retry: a budget from 0 to 1000 retries an item")
+        let good = (0.0..=1000.0).contains(&self.budget) || self.budget == f64::INFINITY;
+        (!good).then_some("retry: a budget from 0 to 1000 retries an item, or infinite")
     }
 
     pub(crate) fn allows(&self, retried: u64, more: usize, accepted: u64) -> bool {

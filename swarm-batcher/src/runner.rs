@@ -23,6 +23,8 @@ pub(crate) struct Runner<I, O, E> {
     /// A batch that a caller began.
     handed: Option<Engine<I, O, E>>,
     doing: Doing,
+    /// It was polled: its runtime runs tasks, or did.
+    came: bool,
     watch: Option<(Arc<Alarm>, Watch)>,
     wakers: Wakers,
 }
@@ -47,7 +49,16 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> Runner<I, O, E> {
 impl<I, O, E> Runner<I, O, E> {
     pub(crate) fn new(shared: Arc<Shared<I, O, E>>, id: u64) -> Self {
         let engine = Engine::new(&shared);
-        Self { shared, id, engine, handed: None, doing: Doing::Nothing, watch: None, wakers: Wakers::new() }
+        Self {
+            shared,
+            id,
+            engine,
+            handed: None,
+            doing: Doing::Nothing,
+            came: false,
+            watch: None,
+            wakers: Wakers::new(),
+        }
     }
 
     /// Finds something to do. False: the runner has ended.
@@ -129,6 +140,7 @@ impl<I, O, E> Future for Runner<I, O, E> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        this.came = true;
         for _ in 0..BATCHES_A_POLL {
             if this.doing == Doing::Nothing && !ready!(this.poll_next(context)) {
                 return Poll::Ready(());
@@ -142,6 +154,6 @@ impl<I, O, E> Future for Runner<I, O, E> {
 
 impl<I, O, E> Drop for Runner<I, O, E> {
     fn drop(&mut self) {
-        self.shared.runner_gone(self.id);
+        self.shared.runner_gone(self.id, self.came);
     }
 }

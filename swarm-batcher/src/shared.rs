@@ -131,9 +131,9 @@ impl<I, O, E> Shared<I, O, E> {
         (self.spawn)(self.runtime(), Arc::clone(self), id);
     }
 
-    pub(crate) fn runner_gone(self: &Arc<Self>, id: u64) {
+    pub(crate) fn runner_gone(self: &Arc<Self>, id: u64, came: bool) {
         let mut after = Aftermath::new();
-        self.lock().runner_gone(&self.options, id, &mut after);
+        self.lock().runner_gone(&self.options, id, came, &mut after);
         self.settle(after);
     }
 

@@ -160,3 +160,41 @@ fn a_linger_ends_in_a_runtime_without_io_too() {
         }
     });
 }
+
+#[test]
+fn a_thread_without_a_runtime_leaves_its_item_to_a_runner_that_is_there() {
+    let gated = Gated::default();
+    let batcher: Ours = Batcher::builder(gated.clone()).max_in_flight(2).build().unwrap();
+    let runtime = runtime();
+    runtime.block_on(async {
+        batcher.try_push(1).unwrap();
+        settle().await;
+    });
+    batcher.try_push(2).unwrap();
+    runtime.block_on(async {
+        gated.take().remove(0).end(End::well());
+        settle().await;
+        gated.take().remove(0).end(End::well());
+        batcher.flush().await.unwrap();
+    });
+    assert_eq!(batcher.stats().succeeded, 2);
+}
+
+#[test]
+fn a_runtime_that_is_dropped_after_a_shutdown_that_was_cut_off_ends_what_runs() {
+    let gated = Gated::default();
+    let linger = Policy::Linger(Duration::from_secs(600));
+    let batcher: Ours = Batcher::builder(gated.clone()).policy(linger).max_batch_items(2).build().unwrap();
+    let runtime = runtime();
+    runtime.block_on(async {
+        for item in 0..3 {
+            batcher.try_push(item).unwrap();
+        }
+        settle().await;
+        assert!(!batcher.shutdown(Duration::from_millis(1)).await.drained);
+    });
+    drop(runtime);
+    let stats = batcher.stats();
+    assert!(stats.is_balanced());
+    assert_eq!((stats.failed, stats.closed), (2, 1));
+}

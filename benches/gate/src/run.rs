@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cargo_metadata::{Message, TargetKind};
+use cargo_metadata::{Message, MetadataCommand, TargetKind};
 use harness::environment::Environment;
 
 use crate::manifest::RunManifest;
@@ -297,11 +297,27 @@ pub(crate) fn lock(out: &Path) -> Result<File, RunError> {
     }
 }
 
+/// The features that bench targets of the workspace require, as cargo's command line names them: it leaves out targets without theirs.
+fn required_features(workspace: &Path) -> Result<Vec<String>, RunError> {
+    let metadata = MetadataCommand::new().current_dir(workspace).no_deps().exec();
+    let metadata = metadata.map_err(|error| RunError::Cargo(io::Error::other(error)))?;
+    let mut features = Vec::new();
+    for package in &metadata.packages {
+        for target in package.targets.iter().filter(|target| target.is_bench()) {
+            features.extend(target.required_features.iter().map(|feature| format!("{}/{feature}", package.name)));
+        }
+    }
+    features.sort();
+    features.dedup();
+    Ok(features)
+}
+
 /// Builds every bench target and returns its name, executable and package folder, as cargo's messages name them.
 fn build(workspace: &Path) -> Result<Vec<(String, PathBuf, PathBuf)>, RunError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut child = Command::new(cargo)
         .args(["bench", "--no-run", "--workspace", "--benches", "--message-format", "json-render-diagnostics"])
+        .args(["--features", &required_features(workspace)?.join(",")])
         .current_dir(workspace)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -34,9 +34,11 @@ fn workspace() -> TempDir {
         fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
         fs::write(path, text).expect("writes");
     };
+    // Cargo leaves out a bench whose features are not asked for.
     write(
         "Cargo.toml",
-        "[package]\nname = \"thing\"\nedition = \"2024\"\n[[bench]]\nname = \"push\"\nharness = false\n",
+        "[package]\nname = \"thing\"\nedition = \"2024\"\n[features]\nextra = []\n[[bench]]\nname = \"push\"\nharness = false\n\
+         required-features = [\"extra\"]\n",
     );
     write("src/lib.rs", "");
     write("benches/push.rs", BENCH);

@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -27,6 +28,8 @@ use tokio::sync::oneshot;
 pub(crate) enum Answer {
     /// Takes the items and answers 200.
     Accept,
+    /// The same, after this time.
+    AcceptAfter(Duration),
     /// Answers with this status, header and text. The items are not taken.
     Refuse(u16, Option<(&'static str, String)>, String),
     /// Takes the items, and closes the connection without an answer.
@@ -72,6 +75,13 @@ struct State {
     script: VecDeque<Answer>,
 }
 
+impl State {
+    fn next_answer(&mut self) -> Answer {
+        self.seen.requests += 1;
+        self.script.pop_front().unwrap_or(Answer::Accept)
+    }
+}
+
 type Shared = Arc<Mutex<State>>;
 
 fn lock(state: &Shared) -> MutexGuard<'_, State> {
@@ -111,7 +121,7 @@ impl LocalServer {
         let (state, (stop, stopped)) = (Shared::default(), oneshot::channel());
         let shared = Arc::clone(&state);
         let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 let listener = TcpListener::from_std(listener).expect("a listener");
                 let accept = async {
@@ -199,11 +209,13 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
     let ids = decoder.lock().unwrap_or_else(PoisonError::into_inner).decode(&parts, &body);
+    let mut answer = lock(state).next_answer();
+    if let Answer::AcceptAfter(wait) = answer {
+        tokio::time::sleep(wait).await;
+        answer = Answer::Accept;
+    }
     let answer = {
-        let mut state = lock(state);
-        let answer = state.script.pop_front().unwrap_or(Answer::Accept);
-        let seen = &mut state.seen;
-        seen.requests += 1;
+        let seen = &mut lock(state).seen;
         seen.body_bytes += body.len() as u64;
         let headers = parts.headers.iter();
         seen.headers =
@@ -223,7 +235,7 @@ async fn answer(
         }
     };
     match answer {
-        Answer::Accept => Ok(Response::new(Full::default())),
+        Answer::Accept | Answer::AcceptAfter(_) => Ok(Response::new(Full::default())),
         Answer::Refuse(status, header, text) => {
             let mut response = Response::new(Full::from(text));
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
@@ -255,11 +267,15 @@ struct Decoder {
 }
 
 impl Decoder {
-    /// The ids of a request's items, decoded in one shot as the strictest receiver does.
+    /// The ids of a request's items, decoded in one shot as the strictest receiver does. One item may also come as plain JSON.
     fn decode(&mut self, parts: &hyper::http::request::Parts, body: &[u8]) -> Result<Vec<u64>, String> {
         let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
         if (&parts.method, parts.uri.path()) != (&Method::POST, "/telemetry") {
             return Err(format!("{} {}", parts.method, parts.uri));
+        }
+        if (header("content-type"), header("content-encoding")) == ("application/json", "") {
+            let item: Numbered = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+            return Ok(vec![item.id]);
         }
         if (header("content-type"), header("content-encoding")) != ("application/msgpack", "zstd") {
             return Err(format!("{:?}", parts.headers));

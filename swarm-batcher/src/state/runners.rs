@@ -63,6 +63,7 @@ impl<I, O, E> State<I, O, E> {
     pub(crate) fn kick(&mut self, options: &Options<I, O, E>, after: &mut Aftermath<I, O, E>) {
         if self.phase != Phase::Open && self.held == 0 {
             self.runners.wake_all(after);
+            return;
         }
         if self.runners.called.is_some() {
             return;
@@ -141,7 +142,15 @@ impl<I, O, E> State<I, O, E> {
 
     /// The runner `id` is gone: it has ended, or its runtime was dropped, or there was none. With the last one everything ends that it
     /// might have run, and a later item calls a runner where it comes from.
-    pub(crate) fn runner_gone(&mut self, options: &Options<I, O, E>, id: u64, after: &mut Aftermath<I, O, E>) {
+    ///
+    /// One that never came found no runtime here, and nor would another: what it was to do is left to those that are there.
+    pub(crate) fn runner_gone(
+        &mut self,
+        options: &Options<I, O, E>,
+        id: u64,
+        came: bool,
+        after: &mut Aftermath<I, O, E>,
+    ) {
         self.runners.count -= 1;
         self.runners.leave_watch(id);
         if self.runners.called == Some(id) {
@@ -153,7 +162,7 @@ impl<I, O, E> State<I, O, E> {
         if self.runners.count == 0 {
             after.engines.extend(self.handed.drain(..));
             self.end_all_unstarted(after);
-        } else {
+        } else if came || !self.runners.idle.is_empty() {
             self.kick(options, after);
         }
     }

@@ -25,7 +25,7 @@ pub use builder::HttpSinkBuilder;
 pub use error::{AttemptError, EndpointError, PostError};
 
 use crate::error::Outcome;
-use retry_after::parse_retry_after;
+pub(super) use retry_after::parse_retry_after;
 
 const MESSAGE_PACK: HeaderValue = HeaderValue::from_static("application/msgpack");
 const ZSTD: HeaderValue = HeaderValue::from_static("zstd");
@@ -140,6 +140,11 @@ impl HttpSink {
             }
             sleep(self.settings.wait(attempts, retry_after)).await;
         }
+    }
+
+    /// The bounds of the waits before retries.
+    pub(super) fn waits(&self) -> (Duration, Duration) {
+        (self.settings.backoff_base, self.settings.backoff_cap)
     }
 
     async fn attempt(&self, body: Bytes, items: usize) -> Result<(), Failure> {

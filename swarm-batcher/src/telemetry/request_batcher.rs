@@ -1,0 +1,223 @@
+//! Items in, compressed POSTs out.
+
+mod builder;
+mod delivery;
+mod session;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use builder::RequestBatcherBuilder;
+pub use delivery::DeliveryError;
+use session::{Counters, Session, Settings};
+
+use super::{EncodeError, EncodedItem, EndpointError, encode_item};
+use crate::batcher::ShutdownReport;
+use crate::error::{Reason, Rejected};
+use crate::state::FlushReport;
+use crate::stats::Stats;
+
+/// Collects telemetry and sends it by HTTP: items are encoded as they come, a batch of them is one compressed POST.
+///
+/// A POST leaves when [`batch_size`](RequestBatcherBuilder::batch_size) items are there, or when the oldest has waited for
+/// [`max_wait`](RequestBatcherBuilder::max_wait). A handle: clones share the batcher.
+///
+/// ```no_run
+/// use std::collections::BTreeMap;
+/// use std::time::Duration;
+/// use swarm_batcher::telemetry::RequestBatcher;
+///
+/// # async fn send() -> Result<(), Box<dyn std::error::Error>> {
+/// let batcher = RequestBatcher::new("http://127.0.0.1:4318/telemetry")?;
+/// batcher.start();
+/// batcher.add(&BTreeMap::from([("cpu", 0.5)])).await?;
+/// let report = batcher.stop(Duration::from_secs(5)).await;
+/// assert!(report.drained);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # When a POST fails
+/// The sink sends it again, up to [`max_attempts`](super::HttpSinkBuilder::max_attempts) times. What becomes of its items then:
+///
+/// - With a [`dead_letter`](RequestBatcherBuilder::dead_letter) sink, they go there, one by one.
+/// - Without one, they are kept and sent again after a wait, for as long as the batcher runs, if another attempt may help (no connection,
+///   no answer, 429, 5xx). They count towards the bounds: when these are reached, `add` waits and `try_add` refuses
+///   ([`on_full`](RequestBatcherBuilder::on_full) may say otherwise). When the batcher is stopped they are sent once more; what fails from
+///   then on is given up.
+/// - Without one, items that the server refuses for good (any other status) are dropped, and counted as
+///   [`failed`](Stats::failed) and [`unclaimed`](Stats::unclaimed). So are those that are given up.
+///
+/// A server that answers 5xx, or not at all, may have taken the items: they may then arrive twice. Nothing else sends an item twice.
+///
+/// After some failed POSTs in a row the [`breaker`](RequestBatcherBuilder::breaker) holds POSTs back, and items wait in line.
+///
+/// # Order
+/// With [`max_in_flight`](RequestBatcherBuilder::max_in_flight) 1, the default, POSTs leave in the order of their items. A batch that is
+/// kept for later is overtaken by those behind it.
+///
+/// # Cancellation
+/// Every future may be dropped at any time. An `add` that waits for room then adds nothing; a POST under way goes on, whoever waits for it.
+///
+/// # Dropping it
+/// Dropped with its last handle, it is stopped with a grace of a minute, by a task of the runtime in which it was started.
+#[derive(Clone)]
+pub struct RequestBatcher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    /// The last one that was started. It may have been stopped.
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+/// Why an item was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// It cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The batcher has not been started, or was stopped.
+    #[error("the batcher is stopped")]
+    Stopped,
+    /// The bound is reached ([`Reason::Full`]), or there is no tokio runtime ([`Reason::NoRuntime`]).
+    #[error("rejected: {0}")]
+    Rejected(Reason),
+}
+
+impl From<Rejected<EncodedItem>> for AddError {
+    fn from(rejected: Rejected<EncodedItem>) -> Self {
+        match rejected.reason {
+            Reason::Closed => Self::Stopped,
+            reason => Self::Rejected(reason),
+        }
+    }
+}
+
+/// What has become of items and requests since the last start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RequestStats {
+    /// The items.
+    pub items: Stats,
+    /// Requests that were begun, each of which may be sent several times.
+    pub requests: u64,
+    /// Requests that the server took.
+    pub delivered: u64,
+    /// Bytes of MessagePack in the requests, before compression.
+    pub encoded_bytes: u64,
+    /// Bytes of their bodies, after it.
+    pub body_bytes: u64,
+}
+
+impl fmt::Debug for RequestBatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBatcher")
+            .field("settings", &self.inner.settings)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RequestBatcher {
+    /// A batcher with the defaults of [`RequestBatcherBuilder`]: 20 items a POST, which wait for at most 100 ms. It is not started.
+    ///
+    /// # Errors
+    /// As [`HttpSink::new`](super::HttpSink::new).
+    pub fn new(endpoint: &str) -> Result<Self, EndpointError> {
+        Self::builder(endpoint).build()
+    }
+
+    /// Sets a batcher up.
+    pub fn builder(endpoint: &str) -> RequestBatcherBuilder {
+        RequestBatcherBuilder::new(endpoint)
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self { inner: Arc::new(Inner { settings, session: Mutex::new(None) }) }
+    }
+
+    fn session(&self) -> Option<Arc<Session>> {
+        self.inner.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes items from now on, and counts anew. Nothing happens if it does already.
+    ///
+    /// It may be started again after it was stopped; what a stop under way has not sent yet goes on leaving beside it.
+    pub fn start(&self) {
+        let mut session = self.inner.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if session.as_ref().is_none_or(|session| !session.is_open()) {
+            let old = session.replace(Arc::new(Session::new(&self.inner.settings)));
+            drop(session);
+            drop(old);
+        }
+    }
+
+    /// Whether items are taken.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.session().is_some_and(|session| session.is_open())
+    }
+
+    /// Takes no more items, sends what is there without waiting for more, and waits for that, at most for `grace`. What is not sent by
+    /// then goes to the dead-letter sink, or is dropped and counted; a POST under way goes on. An open breaker is waited for.
+    ///
+    /// The report adds up. `drained` says that everything has ended, not that the server took it: `stats.failed` are those that it did not.
+    /// Dropped, the future leaves a batcher that takes nothing and sends what is there.
+    ///
+    /// # Panics
+    /// In a runtime without time, unless nothing has to be waited for.
+    pub async fn stop(&self, grace: Duration) -> ShutdownReport {
+        match self.session() {
+            Some(session) => session.stop(grace).await,
+            None => ShutdownReport { drained: true, stats: Stats::default() },
+        }
+    }
+
+    /// Encodes an item, at once, and takes it. It waits for nothing but room: never for a POST, until
+    /// [`max_queue_items`](RequestBatcherBuilder::max_queue_items) or [`max_queue_bytes`](RequestBatcherBuilder::max_queue_bytes) is reached.
+    ///
+    /// # Errors
+    /// [`AddError`]; the item was not taken.
+    pub fn add<'a, T>(&'a self, item: &T) -> impl Future<Output = Result<(), AddError>> + Send + use<'a, T>
+    where
+        T: Serialize + ?Sized,
+    {
+        // Not in the future: it would borrow the item, and need one that is `Sync`.
+        let encoded = encode_item(item);
+        async move {
+            let session = self.session().ok_or(AddError::Stopped)?;
+            Ok(session.batcher().push(encoded?).await?)
+        }
+    }
+
+    /// As [`RequestBatcher::add`], but never waits.
+    ///
+    /// # Errors
+    /// [`AddError`]; the item was not taken.
+    pub fn try_add<T: Serialize + ?Sized>(&self, item: &T) -> Result<(), AddError> {
+        let session = self.session().ok_or(AddError::Stopped)?;
+        Ok(session.batcher().try_push(encode_item(item)?)?)
+    }
+
+    /// A barrier: lets everything leave that was added before, and waits until it has ended. What is added meanwhile is not waited for.
+    ///
+    /// Without a dead-letter sink, that is as long as the server is away: give it a time-out where that matters, which changes nothing for
+    /// the items. While the batcher is stopped there is nothing to wait for but what the stop has left.
+    pub async fn flush(&self) -> FlushReport {
+        let Some(session) = self.session() else { return FlushReport::default() };
+        // Refused in the handler alone, which calls no foreign code.
+        session.batcher().flush().await.unwrap_or_default()
+    }
+
+    /// What has become of items and requests since the last start.
+    #[must_use]
+    pub fn stats(&self) -> RequestStats {
+        self.session().map_or_else(RequestStats::default, |session| session.stats())
+    }
+}

@@ -1,0 +1,75 @@
+//! What makes a request of a batch.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Counters;
+use crate::handler::{Batch, BatchHandler};
+use crate::telemetry::{EncodeError, EncodedItem, Encoder, HttpSink, Payload, PostError};
+
+/// Why the items of a batch were not delivered.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// The request's body could not be made: there was no memory for it.
+    #[error(transparent)]
+    Encode(Arc<EncodeError>),
+    /// The server did not take the request.
+    #[error(transparent)]
+    Post(#[from] PostError),
+}
+
+impl DeliveryError {
+    /// Whether sending the items again cannot help: the server refused them.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Post(error) if error.last().is_permanent())
+    }
+}
+
+pub(super) struct Delivery {
+    sink: HttpSink,
+    /// As many as there were batches encoded at once.
+    encoders: Mutex<Vec<Encoder>>,
+    counters: Arc<Counters>,
+}
+
+impl Delivery {
+    pub(super) fn new(sink: HttpSink, counters: Arc<Counters>) -> Self {
+        Self { sink, encoders: Mutex::default(), counters }
+    }
+
+    fn encode<'a>(&self, items: impl Iterator<Item = &'a EncodedItem>) -> Result<Payload, EncodeError> {
+        let idle = || self.encoders.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = idle().pop();
+        let mut encoder = used.map_or_else(Encoder::new, Ok)?;
+        let payload = encoder.encode(items);
+        idle().push(encoder);
+        payload
+    }
+
+    async fn deliver(&self, payload: Payload) -> Result<(), PostError> {
+        self.counters.requests.fetch_add(1, Relaxed);
+        self.counters.encoded_bytes.fetch_add(payload.uncompressed as u64, Relaxed);
+        self.counters.body_bytes.fetch_add(payload.body.len() as u64, Relaxed);
+        self.sink.post(payload.body, payload.items).await?;
+        self.counters.delivered.fetch_add(1, Relaxed);
+        Ok(())
+    }
+}
+
+impl BatchHandler<EncodedItem> for Delivery {
+    type Output = ();
+    type Error = DeliveryError;
+
+    async fn handle(&self, mut batch: Batch<'_, EncodedItem, (), DeliveryError>) {
+        let delivered = match self.encode(batch.items()) {
+            Ok(payload) => self.deliver(payload).await.map_err(DeliveryError::Post),
+            Err(error) => Err(DeliveryError::Encode(Arc::new(error))),
+        };
+        match delivered {
+            Ok(()) => batch.iter_mut().for_each(|slot| slot.reply(Ok(()))),
+            Err(error) => batch.fail_all(&error),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What runs between a start and a stop.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::RequestStats;
+use super::delivery::{Delivery, DeliveryError};
+use crate::batcher::{Batcher, ShutdownReport};
+use crate::breaker::BreakerPolicy;
+use crate::builder::BuildError;
+use crate::dead_letter::DeadLetter;
+use crate::policy::{OnFull, Policy};
+use crate::retry::RetryPolicy;
+use crate::telemetry::{EncodedItem, HttpSink};
+
+type Items = Batcher<EncodedItem, (), DeliveryError>;
+pub(super) type DeadLetterSink = Arc<dyn Fn(DeadLetter<EncodedItem, DeliveryError>) + Send + Sync>;
+
+/// What a batcher that nobody holds any more has to send what is there.
+const GRACE_OF_DROPPED: Duration = Duration::from_secs(60);
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) sink: HttpSink,
+    pub(super) batch_size: usize,
+    pub(super) max_wait: Duration,
+    pub(super) max_queue_items: usize,
+    pub(super) max_queue_bytes: u64,
+    pub(super) max_in_flight: usize,
+    pub(super) on_full: OnFull,
+    pub(super) breaker: BreakerPolicy,
+    pub(super) dead_letter: Option<DeadLetterSink>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("sink", &self.sink)
+            .field("batch_size", &self.batch_size)
+            .field("max_wait", &self.max_wait)
+            .field("max_queue_items", &self.max_queue_items)
+            .field("max_queue_bytes", &self.max_queue_bytes)
+            .field("max_in_flight", &self.max_in_flight)
+            .field("on_full", &self.on_full)
+            .field("breaker", &self.breaker)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// A batcher of items, which keeps those that it could not send until `leaving` is true.
+    fn batcher(&self, counters: &Arc<Counters>, leaving: &Arc<AtomicBool>) -> Result<Items, BuildError> {
+        let builder = Batcher::builder(Delivery::new(self.sink.clone(), Arc::clone(counters)))
+            .max_batch_items(self.batch_size)
+            .policy(Policy::Linger(self.max_wait))
+            .max_queue_items(self.max_queue_items)
+            .max_queue_bytes(self.max_queue_bytes, |item: &EncodedItem| {
+                u32::try_from(item.as_bytes().len()).unwrap_or(u32::MAX)
+            })
+            .max_in_flight(self.max_in_flight)
+            .on_full(self.on_full)
+            .breaker(self.breaker);
+        let builder = match &self.dead_letter {
+            Some(sink) => {
+                let sink = Arc::clone(sink);
+                builder.dead_letter(move |letter| sink(letter))
+            }
+            None => {
+                let leaving = Arc::clone(leaving);
+                let kept = move |error: &DeliveryError| !error.is_permanent() && !leaving.load(Relaxed);
+                let (base, cap) = self.sink.waits();
+                builder.retry(RetryPolicy::new(u32::MAX, kept).backoff(base, cap).budget(f64::INFINITY))
+            }
+        };
+        builder.build()
+    }
+
+    /// Whether a batcher can be made of them.
+    pub(super) fn check(&self) -> Result<(), BuildError> {
+        self.batcher(&Arc::default(), &Arc::default()).map(drop)
+    }
+}
+
+/// See [`RequestStats`].
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) requests: AtomicU64,
+    pub(super) delivered: AtomicU64,
+    pub(super) encoded_bytes: AtomicU64,
+    pub(super) body_bytes: AtomicU64,
+}
+
+pub(super) struct Session {
+    batcher: Items,
+    counters: Arc<Counters>,
+    /// What fails from now on is given up.
+    leaving: Arc<AtomicBool>,
+    runtime: Option<Handle>,
+}
+
+impl Session {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let (counters, leaving) = (Arc::default(), Arc::default());
+        let batcher = settings.batcher(&counters, &leaving).expect("the settings were checked when they were built");
+        Self { batcher, counters, leaving, runtime: Handle::try_current().ok() }
+    }
+
+    pub(super) fn batcher(&self) -> &Items {
+        &self.batcher
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.batcher.is_open()
+    }
+
+    pub(super) async fn stop(&self, grace: Duration) -> ShutdownReport {
+        self.leaving.store(true, Relaxed);
+        self.batcher.shutdown(grace).await
+    }
+
+    pub(super) fn stats(&self) -> RequestStats {
+        let Counters { requests, delivered, encoded_bytes, body_bytes } = &*self.counters;
+        RequestStats {
+            items: self.batcher.stats(),
+            requests: requests.load(Relaxed),
+            delivered: delivered.load(Relaxed),
+            encoded_bytes: encoded_bytes.load(Relaxed),
+            body_bytes: body_bytes.load(Relaxed),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.leaving.store(true, Relaxed);
+        let left = self.batcher.stats();
+        // Without a task that ends it, a server that stays away would keep the items for ever.
+        if left.queued + left.in_flight > 0
+            && let Some(runtime) = &self.runtime
+        {
+            let batcher = self.batcher.clone();
+            drop(runtime.spawn(async move { batcher.shutdown(GRACE_OF_DROPPED).await }));
+        }
+    }
+}
