@@ -1,4 +1,4 @@
-//! Request batcher.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod adaptive;
