@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::task::Waker;
 
-use crate::error::Reply;
+use crate::error::{Reason, Reply};
 use crate::handler::Entry;
 
 /// A place's number.
@@ -53,8 +53,8 @@ pub(crate) enum Content<I, O, E> {
     Follows(Id),
     /// There is room for the item.
     Admitted,
-    /// The item is given back: it will never run.
-    Back(I),
+    /// The item is given back, and why: it will never run.
+    Back(I, Reason),
 }
 
 /// Items that were given to be forgotten, with what they weigh together.

@@ -74,7 +74,7 @@ impl CallOptions {
         self
     }
 
-    /// How long it has, from when it is taken, in place of the [`default_deadline`](BatcherBuilder::default_deadline). Then it is answered
+    /// How long it has, from when the call is made, in place of the [`default_deadline`](BatcherBuilder::default_deadline). Then it is answered
     /// [`Deadline`](crate::BatchError::Deadline), whether or not it runs; if it does not, it never will.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -152,7 +152,7 @@ impl<I, O, E> Batcher<I, O, E> {
     /// As [`Batcher::try_push`], but waits for room, in the order in which pushes and calls came.
     ///
     /// # Errors
-    /// The item, and why it was not taken.
+    /// The item, and why it was not taken: [`Reason::Full`] if its deadline passed while it waited for room.
     pub fn push(&self, item: I) -> Push<'_, I, O, E> {
         self.with(CallOptions::new()).push(item)
     }

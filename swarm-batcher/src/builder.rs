@@ -197,7 +197,7 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
     }
 
     /// Only items of equal keys share a batch. A key takes nothing while it has no items in line; those that have take turns. The function and the
-    /// hash are computed without the lock, `Eq` and `Clone` under it; a key is cloned when its first item comes.
+    /// hash are computed without the lock; `Eq`, `Clone` and the drop of a key happen under it; a key is cloned when its first item comes.
     #[must_use]
     pub fn key_by<K, F>(mut self, key: F) -> Self
     where

@@ -117,7 +117,7 @@ fn lead<I, O, E>(
     after: &mut Aftermath<I, O, E>,
 ) -> Option<Engine<I, O, E>> {
     let options = &shared.options;
-    if !options.inline || !state.can_start(options) {
+    if !options.inline || !state.can_start(options) || !state.is_in_line(id) {
         state.kick(options, after);
         return None;
     }
@@ -172,7 +172,7 @@ fn poll_reply<I, O, E>(shared: &Arc<Shared<I, O, E>>, id: Id, waker: &Waker) -> 
     let mut after = Aftermath::new();
     let mut state = shared.lock();
     let mut reply = state.poll_reply(id, waker, &mut after);
-    if reply.is_none() && is_inside(shared) && state.is_in_line(id) {
+    if reply.is_none() && is_inside(shared) && state.needs_a_permit(id) {
         // The handler waits for what cannot start before it has ended.
         state.cancel(&shared.options, id, &mut after);
         state.was_given_up();
@@ -283,7 +283,7 @@ impl<'a, I, O, E> Push<'a, I, O, E> {
         let room = self.shared.lock().poll_room(id, waker, &mut after);
         self.stage = if room.is_ready() { PushStage::Over } else { PushStage::WaitsForRoom(id) };
         self.shared.settle(after);
-        room.map_err(|item| Rejected::new(item, Reason::Closed))
+        room
     }
 }
 
@@ -369,7 +369,13 @@ impl<'a, I, O, E> CallAll<'a, I, O, E> {
         for arrival in arrivals {
             let refused = arrival.and_then(|arrival| if inside { Err(Reason::Reentrant) } else { Ok(arrival) });
             let taken = match refused {
-                Ok(arrival) => self.shared.accept(arrival, &mut after).1.map_err(|rejected| rejected.reason),
+                Ok(arrival) => {
+                    let mut after = Aftermath::new();
+                    let (state, taken) = self.shared.accept(arrival, &mut after);
+                    drop(state);
+                    self.shared.settle(after);
+                    taken.map_err(|rejected| rejected.reason)
+                }
                 Err(reason) => {
                     self.shared.lock().count_rejected();
                     Err(reason)

@@ -95,19 +95,20 @@ impl<'a, I, O, E> Batch<'a, I, O, E> {
         self.entries.iter_mut().filter_map(|entry| entry.item.take()).collect()
     }
 
-    /// Answers all slots, in the order of [`Batch::items`]. If the number of results is another one than that of items, every slot is
-    /// answered [`BatchError::WrongLength`] instead: whose result is whose is not known then.
+    /// Answers all slots that have no reply yet, in their order. If the number of results is another one than that of such slots, each of
+    /// them is answered [`BatchError::WrongLength`] instead: whose result is whose is not known then.
     pub fn reply_all(self, results: impl IntoIterator<Item = Result<O, E>>) {
+        let mut slots: Vec<_> = self.entries.iter_mut().filter(|entry| entry.reply.is_none()).collect();
         let mut given: u32 = 0;
         for result in results {
-            if let Some(entry) = self.entries.get_mut(given as usize) {
+            if let Some(entry) = slots.get_mut(given as usize) {
                 entry.reply = Some(result.map_err(BatchError::Handler));
             }
             given = given.saturating_add(1);
         }
-        let items = self.entries.len() as u32;
+        let items = slots.len() as u32;
         if given != items {
-            for entry in self.entries {
+            for entry in slots {
                 entry.reply = Some(Err(BatchError::WrongLength { items, results: given }));
             }
         }
@@ -176,8 +177,8 @@ pub struct Cloned;
 
 /// A handler of a function from items to as many outputs, in the same order.
 ///
-/// An error is the error of every item. Another number of outputs is [`BatchError::WrongLength`] for every item. Two allocations a batch,
-/// the two lists; a [`BatchHandler`] needs none.
+/// An error is the error of every item. Another number of outputs is [`BatchError::WrongLength`] for every item. Three allocations a batch,
+/// for its lists; a [`BatchHandler`] needs none.
 ///
 /// The function gets the items, so a batch that fails cannot be retried or halved: see [`FnHandler::cloning`].
 ///

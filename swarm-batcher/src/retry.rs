@@ -88,8 +88,9 @@ impl<E> RetryPolicy<E> {
         (!good).then_some("retry: a budget from 0 to 1000 retries an item, or infinite")
     }
 
-    pub(crate) fn allows(&self, retried: u64, more: usize, accepted: u64) -> bool {
-        (retried + more as u64) as f64 <= FREE_RETRIES + self.budget * accepted as f64
+    /// How many more items may be retried now.
+    pub(crate) fn allowance(&self, retried: u64, accepted: u64) -> u64 {
+        (FREE_RETRIES + self.budget * accepted as f64 - retried as f64) as u64
     }
 
     /// Before the retry that follows `attempt` runs.

@@ -121,6 +121,10 @@ impl<I, O, E> Shared<I, O, E> {
         if !after.letters.is_empty() {
             self.bury(std::mem::take(&mut after.letters));
         }
+        // One by one: a second panic within a list's own drop would be the process's end.
+        after.items.drain(..).for_each(|item| contain(|| drop(item)));
+        after.replies.drain(..).for_each(|reply| contain(|| drop(reply)));
+        after.contents.drain(..).for_each(|content| contain(|| drop(content)));
         let wakers = std::mem::take(&mut after.wakers);
         contain(|| drop(after));
         wakers
@@ -161,43 +165,55 @@ impl<I, O, E> Shared<I, O, E> {
         self.lock().count_letters(taken, unclaimed);
     }
 
-    /// What to do about the items of a batch that has run.
-    pub(crate) fn judge(&self, core: &mut Core<I, O, E>) -> Verdict<I, O, E> {
+    /// Lets items of a batch that failed run again, if they may: they are no longer in the batch then. Whether every item failed.
+    fn rerun(&self, core: &mut Core<I, O, E>) -> bool {
         let failed = |entry: &Entry<I, O, E>| matches!(entry.reply, Some(Err(_)));
-        let items = core.entries.len();
         if !core.entries.iter().any(failed) {
-            return Verdict { items, failed: false, again: Vec::new() };
+            return false;
         }
         let whole = core.entries.iter().all(failed);
-        let mut again = Vec::new();
-        if let Some(retry) = self.options.retry.as_ref().filter(|retry| core.attempt < retry.retries) {
-            let retryable = |entry: &mut Entry<I, O, E>| {
-                entry.item.is_some()
-                    && match &entry.reply {
-                        Some(Err(BatchError::Handler(error))) => {
-                            catch_unwind(AssertUnwindSafe(|| (retry.retryable)(error))).unwrap_or_else(|payload| {
-                                discard(payload);
-                                false
-                            })
-                        }
-                        Some(Err(_)) => retry.faults,
-                        _ => false,
-                    }
-            };
-            let entries: Vec<_> = core.entries.extract_if(.., retryable).collect();
-            if !entries.is_empty() {
-                let attempt = core.attempt + 1;
-                again.push((Group { entries, attempt }, Some(retry.wait(attempt))));
+        let before = core.entries.len();
+        self.retry(core);
+        let is_there = |entry: &Entry<I, O, E>| entry.item.is_some();
+        if self.options.bisect
+            && whole
+            && before > 1
+            && core.entries.len() == before
+            && core.entries.iter().all(is_there)
+        {
+            let second = core.entries.split_off(before / 2);
+            let first = core.entries.drain(..).collect();
+            let mut state = self.lock();
+            for entries in [first, second] {
+                let refused = state.rest(&self.options, Group { entries, attempt: core.attempt }, None);
+                core.entries.extend(refused);
             }
         }
-        let halves = self.options.bisect && whole && again.is_empty() && core.entries.len() > 1;
-        if halves && core.entries.iter().all(|entry| entry.item.is_some()) {
-            let second = core.entries.split_off(core.entries.len() / 2);
-            let attempt = core.attempt;
-            let first = core.entries.drain(..).collect();
-            again.extend([first, second].map(|entries| (Group { entries, attempt }, None)));
+        whole
+    }
+
+    /// Takes those items out of a batch that are retried.
+    fn retry(&self, core: &mut Core<I, O, E>) {
+        let Some(retry) = self.options.retry.as_ref().filter(|retry| core.attempt < retry.retries) else { return };
+        let retryable = |entry: &mut Entry<I, O, E>| {
+            entry.item.is_some()
+                && match &entry.reply {
+                    Some(Err(BatchError::Handler(error))) => {
+                        catch_unwind(AssertUnwindSafe(|| (retry.retryable)(error))).unwrap_or_else(|payload| {
+                            discard(payload);
+                            false
+                        })
+                    }
+                    Some(Err(_)) => retry.faults,
+                    _ => false,
+                }
+        };
+        let entries: Vec<_> = core.entries.extract_if(.., retryable).collect();
+        if !entries.is_empty() {
+            let attempt = core.attempt + 1;
+            let refused = self.lock().rest(&self.options, Group { entries, attempt }, Some(retry.wait(attempt)));
+            core.entries.extend(refused);
         }
-        Verdict { items, failed: whole, again }
     }
 
     /// Gives those who share an item that has run an entry of their own, with a clone of the reply.
@@ -229,7 +245,8 @@ impl<I, O, E> Shared<I, O, E> {
     /// A batch has run: its callers are answered. The lock is held for what comes next.
     #[inline]
     pub(crate) fn finish(&self, core: &mut Core<I, O, E>, after: &mut Aftermath<I, O, E>) -> Locked<'_, I, O, E> {
-        let verdict = self.judge(core);
+        let items = core.entries.len();
+        let verdict = Verdict { items, failed: self.rerun(core) };
         self.part(core);
         Self::drop_items(core);
         let forgotten = Self::forget(core);
@@ -244,17 +261,23 @@ impl<I, O, E> Shared<I, O, E> {
     /// Takes those out of a batch that has run whom nobody asks for, so that the lock is not held for each.
     fn forget(core: &mut Core<I, O, E>) -> Forgotten {
         let mut forgotten = Forgotten::default();
-        let done = |entry: &Entry<I, O, E>| entry.id == NONE && matches!(entry.reply, Some(Ok(_)));
-        for entry in core.entries.iter().filter(|entry| done(entry)) {
+        for entry in &mut core.entries {
+            if entry.id != NONE || !matches!(entry.reply, Some(Ok(_))) {
+                continue;
+            }
             forgotten.items += 1;
             forgotten.bytes += u64::from(entry.bytes);
             match forgotten.epochs.last_mut() {
                 Some((epoch, items)) if *epoch == entry.epoch => *items += 1,
                 _ => forgotten.epochs.push((entry.epoch, 1)),
             }
+            let (item, reply) = (entry.item.take(), entry.reply.take());
+            contain(|| drop(item));
+            contain(|| drop(reply));
         }
         if forgotten.items > 0 {
-            contain(|| core.entries.retain(|entry| !done(entry)));
+            // What has no reply any more; nothing with a destructor is left in it.
+            core.entries.retain(|entry| entry.reply.is_some());
         }
         forgotten
     }
@@ -266,7 +289,7 @@ impl<I, O, E> Shared<I, O, E> {
         let mut after = Aftermath::new();
         {
             let mut state = self.lock();
-            let verdict = Verdict { items: core.entries.len(), failed: true, again: Vec::new() };
+            let verdict = Verdict { items: core.entries.len(), failed: true };
             state.settle(&self.options, core, verdict, &mut after);
             state.kick(&self.options, &mut after);
         }

@@ -30,7 +30,7 @@ use crate::adaptive::Adaptive;
 use crate::arena::{Arena, Block, Caller, Content, Id};
 use crate::breaker::Breaker;
 use crate::engine::Engine;
-use crate::error::{BatchError, Reason, Reply};
+use crate::error::{BatchError, Reason, Rejected, Reply};
 use crate::options::Options;
 use crate::policy::OnFull;
 use crate::stats::Stats;
@@ -64,12 +64,16 @@ pub(crate) struct State<I, O, E> {
     /// What was accepted and has not ended, what waits for room included.
     held: usize,
     held_bytes: u64,
+    /// How much of it has left its line, and has not ended.
+    kept_bytes: u64,
     /// How much of it is in batches that run.
     in_flight: usize,
     epochs: Epochs,
     breaker: Breaker,
     phase: Phase,
     counts: Stats,
+    /// Items that were retried: what the budget counts.
+    retried: u64,
     adaptive: Option<Adaptive>,
 }
 
@@ -129,11 +133,13 @@ impl<I, O, E> State<I, O, E> {
             waiting_bytes: 0,
             held: 0,
             held_bytes: 0,
+            kept_bytes: 0,
             in_flight: 0,
             epochs: Epochs::default(),
             breaker: Breaker::default(),
             phase: Phase::Open,
             counts: Stats::default(),
+            retried: 0,
             adaptive: options.adaptive(),
         }
     }
@@ -245,12 +251,20 @@ impl<I, O, E> State<I, O, E> {
         if options.on_full != OnFull::ShedOldest {
             return false;
         }
+        // What runs, or rests before it runs again, cannot be shed: if that alone leaves no room, nothing is.
+        let fits = self.kept_bytes == 0 || self.kept_bytes + u64::from(arrival.bytes) <= options.max_bytes;
+        if self.in_flight >= options.max_items || !fits {
+            return false;
+        }
+        // The lane that the item is to join must not go with the last one that is shed from it.
+        self.lanes.pinned = Some(lane);
         while !self.has_room(options, arrival.bytes) {
-            let Some(id) = self.lanes.oldest_of_lowest(lane) else { return false };
+            let Some(id) = self.lanes.oldest_of_lowest(lane) else { break };
             self.counts.shed += self.members(id);
             self.end_first(id, || BatchError::Rejected(Reason::Shed), after);
         }
-        true
+        self.lanes.pinned = None;
+        self.has_room(options, arrival.bytes)
     }
 
     /// A place where whoever gave the item at `id` waits until there is room for it.
@@ -333,7 +347,8 @@ impl<I, O, E> State<I, O, E> {
             Caller::Room => {
                 let ticket = self.stop_waiting_for_room(id);
                 let ticket = self.arena.at(ticket);
-                ticket.content = Content::Back(item);
+                let reason = if matches!(error(), BatchError::Deadline { .. }) { Reason::Full } else { Reason::Closed };
+                ticket.content = Content::Back(item, reason);
                 after.wake(ticket.waker.take());
             }
             Caller::None => after.give_up(Some(item), error()),
@@ -365,18 +380,23 @@ impl<I, O, E> State<I, O, E> {
     }
 
     /// What whoever waits for room at `id` finds: nothing yet, room, or its item back.
-    pub(crate) fn poll_room(&mut self, id: Id, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Poll<Result<(), I>> {
+    pub(crate) fn poll_room(
+        &mut self,
+        id: Id,
+        waker: &Waker,
+        after: &mut Aftermath<I, O, E>,
+    ) -> Poll<Result<(), Rejected<I>>> {
         match self.poll_place(id, waker, after) {
             None => Poll::Pending,
             Some(Content::Admitted) => Poll::Ready(Ok(())),
-            Some(Content::Back(item)) => Poll::Ready(Err(item)),
+            Some(Content::Back(item, reason)) => Poll::Ready(Err(Rejected::new(item, reason))),
             Some(_) => unreachable!("who waits for room gets it, or the item back"),
         }
     }
 
     fn poll_place(&mut self, id: Id, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Option<Content<I, O, E>> {
         let place = self.arena.at(id);
-        if !matches!(place.content, Content::Reply(_) | Content::Admitted | Content::Back(_)) {
+        if !matches!(place.content, Content::Reply(_) | Content::Admitted | Content::Back(..)) {
             if !place.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
                 after.old_waker = place.waker.replace(waker.clone());
             }
@@ -405,6 +425,15 @@ impl<I, O, E> State<I, O, E> {
         }
     }
 
+    /// Whether the item that is waited for at `id` cannot go on without a permit.
+    pub(crate) fn needs_a_permit(&mut self, id: Id) -> bool {
+        let resting = match self.arena.at(id).content {
+            Content::Follows(shared) => self.arena.at(shared).resting,
+            _ => self.arena.at(id).resting,
+        };
+        resting || self.is_in_line(id)
+    }
+
     /// A caller goes away: an item that has not started never runs; the reply of one that has is dropped.
     pub(crate) fn cancel(&mut self, options: &Options<I, O, E>, id: Id, after: &mut Aftermath<I, O, E>) {
         let place = self.arena.at(id);
@@ -427,7 +456,7 @@ impl<I, O, E> State<I, O, E> {
                 }
             }
             Content::Empty => place.caller = Caller::None,
-            Content::Reply(_) | Content::Admitted | Content::Back(_) => {
+            Content::Reply(_) | Content::Admitted | Content::Back(..) => {
                 after.contents.push(std::mem::replace(&mut place.content, Content::Empty));
                 self.caller_leaves(id);
             }
@@ -474,9 +503,11 @@ impl<I, O, E> State<I, O, E> {
 
     /// Answers everything in line, and everything that rests.
     fn end_all_unstarted(&mut self, after: &mut Aftermath<I, O, E>) {
-        while let Some(id) = self.lanes.any() {
-            self.counts.closed += self.members(id);
-            self.end_first(id, || BatchError::Closed { started: false }, after);
+        for lane in 0..self.lanes.len() {
+            while let Some(id) = self.lanes.first(lane) {
+                self.counts.closed += self.members(id);
+                self.end_first(id, || BatchError::Closed { started: false }, after);
+            }
         }
         self.end_all_resting(after);
     }

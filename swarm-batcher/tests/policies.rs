@@ -296,6 +296,21 @@ async fn a_deadline_is_kept_whether_or_not_the_item_runs() {
 }
 
 #[tokio::test]
+async fn a_push_waits_for_room_no_longer_than_its_deadline() {
+    let gated = Gated::default();
+    let batcher: Ours = Batcher::builder(gated.clone()).max_queue_items(1).max_batch_items(1).build().unwrap();
+    batcher.try_push(0).unwrap();
+    settle().await;
+    let hasty = batcher.with(CallOptions::new().deadline(Duration::from_millis(5)));
+    let rejected = tokio::time::timeout(LATE, hasty.push(1)).await.expect("in time").unwrap_err();
+    assert_eq!((rejected.item, rejected.reason), (1, Reason::Full));
+    gated.take().remove(0).end(End::well());
+    batcher.flush().await.unwrap();
+    let stats = batcher.stats();
+    assert!(stats.is_balanced() && stats.expired == 1 && stats.succeeded == 1, "{stats:?}");
+}
+
+#[tokio::test]
 async fn an_item_with_a_deadline_lingers_for_half_of_its_time_at_most() {
     let notes = Notes::default();
     let hour = Policy::Linger(Duration::from_secs(3600));

@@ -156,7 +156,7 @@ fn a_linger_ends_in_a_runtime_without_io_too() {
         for item in 0..5 {
             let start = Instant::now();
             assert_eq!(batcher.call(item).await, Ok(answer(item)));
-            assert!(start.elapsed() >= linger && start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+            assert!(start.elapsed() >= linger && start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         }
     });
 }

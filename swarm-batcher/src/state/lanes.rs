@@ -23,6 +23,8 @@ pub(super) struct Lanes {
     /// Lanes with items that may leave, each once, in turn.
     pub(super) ready: VecDeque<u32>,
     levels: usize,
+    /// Stays although it may be empty.
+    pub(super) pinned: Option<u32>,
 }
 
 /// Items of one key. The first `sealed` of them may leave; the other `open` ones linger.
@@ -46,8 +48,14 @@ impl Lane {
 impl Lanes {
     pub(super) fn new(levels: u8) -> Self {
         let levels = usize::from(levels);
-        let mut lanes =
-            Self { lanes: Vec::new(), free: Vec::new(), index: HashTable::new(), ready: VecDeque::new(), levels };
+        let mut lanes = Self {
+            lanes: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            ready: VecDeque::new(),
+            levels,
+            pinned: None,
+        };
         lanes.make(None);
         lanes
     }
@@ -84,10 +92,11 @@ impl Lanes {
     /// A lane of a key goes when it is empty, so that an idle key takes nothing; if it still has its turn, when that comes.
     pub(super) fn release_if_empty<I, O, E>(&mut self, lane: u32, after: &mut Aftermath<I, O, E>) {
         let place = &mut self.lanes[lane as usize];
-        if place.count > 0 || place.in_turn {
+        if place.count > 0 || place.in_turn || self.pinned == Some(lane) {
             return;
         }
         if let Some((hash, key)) = place.key.take() {
+            place.lines = SmallVec::new();
             let found = self.index.find_entry(hash, |&known| known == lane);
             found.unwrap_or_else(|_| unreachable!("a lane with a key is in the index")).remove();
             self.free.push(lane);
@@ -138,9 +147,9 @@ impl Lanes {
         oldest(&self.lanes[lane as usize]).or_else(|| self.lanes.iter().find_map(oldest))
     }
 
-    /// Any item in line.
-    pub(super) fn any(&self) -> Option<Id> {
-        self.oldest_of_lowest(ONLY_LANE)
+    /// How many lanes there ever were at once.
+    pub(super) fn len(&self) -> u32 {
+        self.lanes.len() as u32
     }
 }
 
@@ -245,15 +254,26 @@ impl<I, O, E> State<I, O, E> {
         if lane.open() >= seal_at || lane.open_weight >= u64::from(options.max_weight) {
             self.seal(lane_id);
         } else if lane.timer.is_none() || deadline.is_some() {
-            let now = options.now();
-            let patience = deadline.map_or(linger, |deadline| linger.min(deadline.get().saturating_sub(now) / 2));
-            let due = now + patience;
-            if lane.timer.is_none_or(|timer| due < timer) {
-                if let Some(timer) = lane.timer.replace(due) {
-                    self.timers.remove(&(timer, Due::Lane(lane_id)));
-                }
-                self.add_timer(options, due, Due::Lane(lane_id));
+            self.hasten(options, lane_id, linger, deadline);
+        }
+    }
+
+    /// What lingers in the lane leaves when `linger` has passed, or half of the time until `deadline`, if that is sooner than it would have.
+    pub(super) fn hasten(
+        &mut self,
+        options: &Options<I, O, E>,
+        lane_id: u32,
+        linger: u64,
+        deadline: Option<NonZeroU64>,
+    ) {
+        let now = options.now();
+        let due = now + deadline.map_or(linger, |deadline| linger.min(deadline.get().saturating_sub(now) / 2));
+        let lane = self.lanes.at(lane_id);
+        if lane.open() > 0 && lane.timer.is_none_or(|timer| due < timer) {
+            if let Some(timer) = lane.timer.replace(due) {
+                self.timers.remove(&(timer, Due::Lane(lane_id)));
             }
+            self.add_timer(options, due, Due::Lane(lane_id));
         }
     }
 

@@ -61,7 +61,7 @@ pub(crate) enum Next<I, O, E> {
 impl<I, O, E> State<I, O, E> {
     /// Calls a runner if there is something to do and none is on its way.
     pub(crate) fn kick(&mut self, options: &Options<I, O, E>, after: &mut Aftermath<I, O, E>) {
-        if self.phase != Phase::Open && self.held == 0 {
+        if self.is_over() {
             self.runners.wake_all(after);
             return;
         }
@@ -83,6 +83,11 @@ impl<I, O, E> State<I, O, E> {
             self.runners.called = Some(id);
             after.spawn = Some(id);
         }
+    }
+
+    /// Whether nothing is left to be done, for ever. Whoever was answered early may have left a batch that still runs.
+    fn is_over(&self) -> bool {
+        self.phase != Phase::Open && self.held == 0 && self.permits == 0 && self.handed.is_empty()
     }
 
     pub(crate) fn has_runners(&self) -> bool {
@@ -111,7 +116,7 @@ impl<I, O, E> State<I, O, E> {
             Next::Handed(engine)
         } else if self.take(options, engine.core(), after) {
             Next::Run
-        } else if self.phase != Phase::Open && self.held == 0 {
+        } else if self.is_over() {
             Next::End
         } else {
             self.sleep(id, waker, after)

@@ -22,15 +22,13 @@ pub(crate) struct Group<I, O, E> {
     pub(crate) attempt: u32,
 }
 
-/// What is to be done after a batch has run, by what its items were answered.
-pub(crate) struct Verdict<I, O, E> {
+/// How a batch went.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verdict {
     /// How many items it had.
     pub(crate) items: usize,
     /// No item has an output.
     pub(crate) failed: bool,
-    /// Items that are to run again, and after how long; halves of a batch do so at once, and take nothing of the budget. They are no longer
-    /// in the batch.
-    pub(crate) again: Vec<(Group<I, O, E>, Option<Duration>)>,
 }
 
 /// A caller's place, and the batch of its one item, which has started.
@@ -84,7 +82,7 @@ impl<I, O, E> State<I, O, E> {
     ) -> Result<Alone<I, O, E>, Arrival<I>> {
         let options = &shared.options;
         let idle = self.held == self.in_flight && self.phase == Phase::Open && self.permits < self.limit(options);
-        let alone = idle && options.inline && self.never_lingers(options) && self.held < options.max_items;
+        let alone = idle && options.inline && self.never_lingers(options) && self.has_room(options, arrival.bytes);
         if !alone || arrival.weight > options.max_weight || !self.breaker.lets_start(|| options.now()) {
             return Err(arrival);
         }
@@ -104,6 +102,7 @@ impl<I, O, E> State<I, O, E> {
         }
         self.held += 1;
         self.held_bytes += u64::from(bytes);
+        self.kept_bytes += u64::from(bytes);
         self.in_flight += 1;
         self.counts.accepted += 1;
         let core = engine.core();
@@ -174,6 +173,9 @@ impl<I, O, E> State<I, O, E> {
                     self.arena.release(id);
                     let Content::Block(mut block) = block else { unreachable!("seen above") };
                     self.in_flight += block.entries.len();
+                    if options.size.is_some() {
+                        self.kept_bytes += block.entries.iter().map(|entry| u64::from(entry.bytes)).sum::<u64>();
+                    }
                     if core.entries.is_empty() {
                         let entries = Vec::from(std::mem::take(&mut block.entries));
                         block.entries = std::mem::replace(&mut core.entries, entries).into();
@@ -183,6 +185,8 @@ impl<I, O, E> State<I, O, E> {
                     self.spare_blocks.push(block);
                 } else if block.weight == 0 || core.entries.is_empty() {
                     let taken = room.min(block.entries.len());
+                    self.kept_bytes +=
+                        block.entries.iter().take(taken).map(|entry| u64::from(entry.bytes)).sum::<u64>();
                     core.entries.extend(block.entries.drain(..taken));
                     self.in_flight += taken;
                 } else {
@@ -212,6 +216,7 @@ impl<I, O, E> State<I, O, E> {
             unreachable!("an item in line is there")
         };
         let (epoch, bytes, caller) = (place.epoch, place.bytes, place.caller);
+        self.kept_bytes += u64::from(bytes);
         let mut entry = Entry { item: Some(item), reply: None, id: NONE, epoch, bytes };
         if caller == Caller::None {
             self.forget_deadline(id);
@@ -259,6 +264,7 @@ impl<I, O, E> State<I, O, E> {
         if !core.entries.is_empty() {
             self.started(options, core, group.attempt);
         }
+        self.admit(options, after);
     }
 
     fn members_of(&mut self, id: Id) -> usize {
@@ -290,6 +296,7 @@ impl<I, O, E> State<I, O, E> {
         self.in_flight -= done.items;
         self.held -= done.items;
         self.held_bytes -= done.bytes;
+        self.kept_bytes -= done.bytes;
         self.counts.succeeded += done.items as u64;
         for &(epoch, items) in &done.epochs {
             self.epochs.leave_many(epoch, items, after);
@@ -301,15 +308,12 @@ impl<I, O, E> State<I, O, E> {
         &mut self,
         options: &Options<I, O, E>,
         core: &mut Core<I, O, E>,
-        verdict: Verdict<I, O, E>,
+        verdict: Verdict,
         after: &mut Aftermath<I, O, E>,
     ) {
         core.running = false;
         self.permits -= 1;
         self.counts.batches += 1;
-        for (group, wait) in verdict.again {
-            self.rest(options, core, group, wait);
-        }
         if let Some(breaker) = &options.breaker
             && let Some(until) = self.breaker.ended(verdict.failed, breaker, || options.now())
         {
@@ -343,6 +347,7 @@ impl<I, O, E> State<I, O, E> {
     fn end_entry(&mut self, entry: Entry<I, O, E>, reply: Option<Reply<O, E>>, after: &mut Aftermath<I, O, E>) {
         let Entry { item, id, epoch, bytes, .. } = entry;
         self.held_bytes -= u64::from(bytes);
+        self.kept_bytes -= u64::from(bytes);
         let failed = !matches!(reply, Some(Ok(_)));
         if id == NONE {
             match reply {
@@ -376,22 +381,27 @@ impl<I, O, E> State<I, O, E> {
         self.epochs.leave(epoch, failed, after);
     }
 
-    /// Items wait until they run again; they hold no permit. Without budget for it they end here.
-    fn rest(
+    /// Items of a batch that runs no longer wait until they run again, without a permit. With a time to wait they are retries, which have a
+    /// budget: those beyond it are given back. Halves take nothing of it.
+    pub(crate) fn rest(
         &mut self,
         options: &Options<I, O, E>,
-        core: &mut Core<I, O, E>,
-        group: Group<I, O, E>,
+        mut group: Group<I, O, E>,
         wait: Option<Duration>,
-    ) {
-        let more = group.entries.len();
-        let budget = options.retry.as_ref().filter(|_| wait.is_some());
-        let allowed = budget.is_none_or(|retry| retry.allows(self.counts.reruns, more, self.counts.accepted));
-        if !allowed || self.phase == Phase::Closed {
-            core.entries.extend(group.entries);
-            return;
+    ) -> Vec<Entry<I, O, E>> {
+        if self.phase == Phase::Closed {
+            return group.entries;
         }
-        self.counts.reruns += more as u64;
+        let mut refused = Vec::new();
+        if let Some(retry) = options.retry.as_ref().filter(|_| wait.is_some()) {
+            let allowed = retry.allowance(self.retried, self.counts.accepted).min(group.entries.len() as u64);
+            refused = group.entries.split_off(allowed as usize);
+            self.retried += allowed;
+        }
+        if group.entries.is_empty() {
+            return refused;
+        }
+        self.counts.reruns += group.entries.len() as u64;
         for entry in &group.entries {
             let members = self.members_of(entry.id);
             self.in_flight -= members;
@@ -400,7 +410,7 @@ impl<I, O, E> State<I, O, E> {
             }
         }
         let wait = wait.map_or(0, |wait| wait.as_nanos() as u64);
-        if wait == 0 || self.phase != Phase::Open {
+        if wait == 0 {
             self.rested.push_back(group);
         } else {
             let number = self.groups;
@@ -408,6 +418,7 @@ impl<I, O, E> State<I, O, E> {
             self.resting.insert(number, group);
             self.add_timer(options, options.now() + wait, Due::Rerun(number));
         }
+        refused
     }
 
     /// A group's wait is over.

@@ -106,6 +106,8 @@ impl<I, O, E> State<I, O, E> {
         place.deadline = deadline;
         if let Some(deadline) = deadline {
             self.add_timer(options, deadline.get(), Due::Deadline(id));
+            let lane = self.arena.at(item).lane;
+            self.hasten(options, lane, u64::MAX / 4, Some(deadline));
         }
         let first = std::mem::replace(&mut self.arena.at(item).followers, id);
         self.arena.at(id).next = first;

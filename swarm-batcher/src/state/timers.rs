@@ -101,7 +101,7 @@ impl<I, O, E> State<I, O, E> {
                 place.content = Content::Reply(Err(BatchError::Deadline { started: true }));
                 after.wake(place.waker.take());
             }
-            Content::Empty | Content::Block(_) | Content::Reply(_) | Content::Admitted | Content::Back(_) => {}
+            Content::Empty | Content::Block(_) | Content::Reply(_) | Content::Admitted | Content::Back(..) => {}
         }
     }
 }
