@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -117,14 +117,16 @@ async fn nobody_waits_for_a_leader_that_is_not_polled() {
 /// Calls its own batcher.
 struct Nested(std::sync::OnceLock<Ours>);
 
-struct Handle(Arc<Nested>);
+/// Weak: the batcher holds its handler.
+struct Handle(Weak<Nested>);
 
 impl BatchHandler<u64> for Handle {
     type Output = u64;
     type Error = String;
 
     async fn handle(&self, mut batch: Batch<'_, u64, u64, String>) {
-        let batcher = self.0.0.get().unwrap();
+        let nested = self.0.upgrade().unwrap();
+        let batcher = nested.0.get().unwrap();
         for slot in batch.iter_mut() {
             let item = *slot.item();
             let inner = match item {
@@ -149,7 +151,7 @@ fn a_handler_that_waits_for_its_own_batcher_gets_an_error_and_hangs_nothing() {
     runtime.block_on(async {
         for (in_flight, room) in [(1, 1), (1, 100), (2, 100)] {
             let nested = Arc::new(Nested(std::sync::OnceLock::new()));
-            let batcher: Ours = Batcher::builder(Handle(Arc::clone(&nested)))
+            let batcher: Ours = Batcher::builder(Handle(Arc::downgrade(&nested)))
                 .max_in_flight(in_flight)
                 .max_queue_items(room)
                 .build()
