@@ -22,7 +22,7 @@ pub(crate) struct Core<I, O, E> {
     pub(crate) attempt: u32,
     /// When it began, by the batcher's clock; zero where nobody asks.
     pub(crate) began: u64,
-    /// Holds a permit, and the breaker waits for it.
+    /// The batcher, which hears of it if the core is dropped while it runs.
     pub(crate) shared: Arc<Shared<I, O, E>>,
     handler: Arc<dyn Any + Send + Sync>,
     /// It holds one of the permits that bound how many batches run.

@@ -1,4 +1,4 @@
-//! Models of what callers, runners and handles do to each other: every order of their steps under loom, random ones under shuttle. All that
+//! Models of what callers, runners and handles do to each other: every order of their steps with few preemptions under loom, random ones under shuttle. All that
 //! they share lies behind one lock, so what can go wrong is a wake that is missed, an item that is left, or a runner that never ends.
 
 use std::convert::Infallible;
