@@ -279,6 +279,7 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
         let (max_weight, weigh) = self.weight.map_or((u32::MAX, None), |(weight, weigh)| (weight, Some(weigh)));
         let (max_bytes, size) = self.bytes.map_or((u64::MAX, None), |(bytes, size)| (bytes, Some(size)));
         let max_in_flight = self.max_in_flight.unwrap_or(if adaptive { ADAPTIVE_IN_FLIGHT } else { 1 });
+        let counts_outcomes = adaptive || self.retry.is_some() || self.breaker.is_some() || self.share.is_some();
         let options = Options {
             max_batch_items: self.max_batch_items,
             max_weight,
@@ -301,6 +302,7 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
             key_by: self.key_by,
             share: self.share,
             clock: Instant::now(),
+            counts_outcomes,
             timed: adaptive,
         };
         Ok(Batcher::new(Arc::new(Shared::new(options, self.handler, spawn))))

@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::arena::Id;
+use crate::arena::{Id, NONE};
 use crate::engine::{Ended, Engine, is_inside};
 use crate::error::{BatchError, Reason, Rejected, Reply};
 use crate::shared::{Locked, Shared};
-use crate::state::{Aftermath, Arrival, Taken};
+use crate::state::{Aftermath, Arrival, Taken, Verdict};
 
 /// Made by [`Batcher::call`](crate::Batcher::call). Dropped before its batch has started, the item never runs; dropped after that, the
 /// batch runs on and the reply is dropped.
@@ -38,19 +38,37 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
         Self { shared, stage: Stage::New(arrival) }
     }
 
+    #[inline]
     fn begin(&mut self, arrival: Arrival<I>, context: &mut Context<'_>) -> Poll<Reply<O, E>> {
-        let begun = self.shared.lock().begin_alone(self.shared, arrival);
-        let mut arrival = match begun {
-            Ok((id, engine)) => return self.wait(id, Some(engine), context),
-            Err(arrival) => arrival,
-        };
+        let mut arrival = Some(arrival);
+        let mut state = self.shared.lock();
+        if let Some((id, engine)) = state.begin_alone(self.shared, &mut arrival) {
+            drop(state);
+            let poll = run_alone(self.shared, engine, id, context);
+            if poll.is_pending() {
+                self.stage = Stage::Waiting(id);
+            }
+            return poll;
+        }
+        let arrival = arrival.expect("it did not begin");
+        self.join(state, arrival, context)
+    }
+
+    /// Joins those that are there.
+    fn join(
+        &mut self,
+        state: Locked<'_, I, O, E>,
+        mut arrival: Arrival<I>,
+        context: &mut Context<'_>,
+    ) -> Poll<Reply<O, E>> {
         if is_inside(self.shared) {
-            self.shared.lock().count_rejected();
+            let mut state = state;
+            state.count_rejected();
             return Poll::Ready(Err(BatchError::Rejected(Reason::Reentrant)));
         }
         arrival.waker = Some(context.waker().clone());
         let mut after = Aftermath::new();
-        let (state, taken) = self.shared.accept(arrival, &mut after);
+        let (state, taken) = self.shared.accept_with(state, arrival, &mut after);
         let id = match taken {
             Ok(Taken::InLine(id)) => id,
             Ok(Taken::Forgotten | Taken::WaitsForRoom(_)) => unreachable!("it is called"),
@@ -137,6 +155,50 @@ fn lead<I, O, E>(
     };
     state.kick(options, after);
     engine
+}
+
+/// Polls the batch of one caller's own item, at whose seat it waits. If it is not ready, a runner goes on with it, and the seat is the
+/// caller's.
+#[inline]
+fn run_alone<I, O, E>(
+    shared: &Arc<Shared<I, O, E>>,
+    mut engine: Engine<I, O, E>,
+    id: Id,
+    context: &mut Context<'_>,
+) -> Poll<Reply<O, E>> {
+    let options = &shared.options;
+    if options.counts_outcomes {
+        engine.seat = NONE;
+        return run_here(shared, engine, id, context);
+    }
+    let poll = engine.poll(shared, context);
+    let mut after = Aftermath::new();
+    let mut state = match poll {
+        Poll::Ready(Ended::Whole) => {
+            Shared::drop_items(engine.core());
+            let mut state = shared.lock();
+            engine = match state.end_alone(options, engine) {
+                Ok(reply) => return Poll::Ready(reply),
+                Err(engine) => engine,
+            };
+            engine.seat = NONE;
+            state.settle(options, engine.core(), Verdict { items: 1, failed: false }, &mut after);
+            state.put_aside(options, engine, &mut after);
+            state
+        }
+        Poll::Ready(Ended::Lost) => shared.lock(),
+        Poll::Pending => {
+            engine.seat = NONE;
+            let mut state = shared.lock();
+            state.hand(options, engine, &mut after);
+            state
+        }
+    };
+    let reply = state.poll_reply(id, context.waker(), &mut after);
+    state.kick(options, &mut after);
+    drop(state);
+    shared.settle(after);
+    reply.map_or(Poll::Pending, Poll::Ready)
 }
 
 /// Polls a batch once in the task of the caller that waits at `id`. If it is not ready, a runner goes on with it.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio_util::sync::ReusableBoxFuture;
 
+use crate::arena::{Id, NONE};
 use crate::error::BatchError;
 use crate::handler::{Batch, BatchHandler, Entry};
 use crate::shared::Shared;
@@ -136,11 +137,13 @@ pub(crate) fn contain(code: impl FnOnce()) {
 pub(crate) struct Engine<I, O, E> {
     core: Option<BoxCore<I, O, E>>,
     future: Option<ReusableBoxFuture<'static, BoxCore<I, O, E>>>,
+    /// The place of callers who run their own item with it, one after the other; none yet, or one that did not end at once has taken it.
+    pub(crate) seat: Id,
 }
 
 impl<I, O, E> Engine<I, O, E> {
     pub(crate) fn new(shared: &Arc<Shared<I, O, E>>) -> Self {
-        Self { core: Some(shared.handler.core(shared)), future: None }
+        Self { core: Some(shared.handler.core(shared)), future: None, seat: NONE }
     }
 
     /// The core, while nothing runs.

@@ -91,7 +91,33 @@ impl<I, O, E> Shared<I, O, E> {
         arrival: Arrival<I>,
         after: &mut Aftermath<I, O, E>,
     ) -> (Locked<'a, I, O, E>, Result<Taken, Rejected<I>>) {
-        let Located { mut state, lane, share } = self.locate(&arrival.item, arrival.called);
+        let located = self.locate(&arrival.item, arrival.called);
+        self.accept_at(located, arrival, after)
+    }
+
+    /// The same for a call, of which the lock that is held is let go while foreign code makes keys.
+    #[inline]
+    pub(crate) fn accept_with<'a>(
+        self: &'a Arc<Self>,
+        state: Locked<'a, I, O, E>,
+        arrival: Arrival<I>,
+        after: &mut Aftermath<I, O, E>,
+    ) -> (Locked<'a, I, O, E>, Result<Taken, Rejected<I>>) {
+        if self.options.key_by.is_none() && self.options.share.is_none() {
+            return self.accept_at(Located { state, lane: ONLY_LANE, share: None }, arrival, after);
+        }
+        drop(state);
+        self.accept(arrival, after)
+    }
+
+    #[inline]
+    fn accept_at<'a>(
+        self: &'a Arc<Self>,
+        located: Located<'a, I, O, E>,
+        arrival: Arrival<I>,
+        after: &mut Aftermath<I, O, E>,
+    ) -> (Locked<'a, I, O, E>, Result<Taken, Rejected<I>>) {
+        let Located { mut state, lane, share } = located;
         if !state.has_runners() && !self.has_runtime() {
             state.refuse(lane, after);
             return (state, Err(Rejected::new(arrival.item, Reason::NoRuntime)));

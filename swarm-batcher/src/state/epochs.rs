@@ -69,6 +69,20 @@ impl Epochs {
         }
     }
 
+    /// Whether nobody waits for anything to end.
+    #[inline]
+    pub(crate) fn is_one(&self) -> bool {
+        self.open.len() == 1
+    }
+
+    /// An item of the one epoch that there is has ended.
+    #[inline]
+    pub(crate) fn leave_alone(&mut self, epoch: u32, failed: bool) {
+        debug_assert!(self.is_one() && epoch == self.first);
+        self.open[0].items -= 1;
+        self.open[0].failed += u64::from(failed);
+    }
+
     /// Items of `epoch` have ended with outputs.
     pub(crate) fn leave_many<I, O, E>(&mut self, epoch: u32, items: u64, after: &mut Aftermath<I, O, E>) {
         let epoch = &mut self.open[epoch.wrapping_sub(self.first) as usize];

@@ -78,20 +78,24 @@ impl<I, O, E> State<I, O, E> {
     pub(crate) fn begin_alone(
         &mut self,
         shared: &Arc<Shared<I, O, E>>,
-        arrival: Arrival<I>,
-    ) -> Result<Alone<I, O, E>, Arrival<I>> {
+        arrival: &mut Option<Arrival<I>>,
+    ) -> Option<Alone<I, O, E>> {
         let options = &shared.options;
         let idle = self.held == self.in_flight && self.phase == Phase::Open && self.permits < self.limit(options);
-        let alone = idle && options.inline && self.never_lingers(options) && self.has_room(options, arrival.bytes);
-        if !alone || arrival.weight > options.max_weight || !self.breaker.lets_start(|| options.now()) {
-            return Err(arrival);
+        if !idle || !options.inline || !self.never_lingers(options) || !self.breaker.lets_start(|| options.now()) {
+            return None;
         }
+        let fits = |arrival: &mut Arrival<I>| {
+            arrival.weight <= options.max_weight && self.has_room(options, arrival.bytes)
+        };
+        let Arrival { item, deadline, bytes, .. } = arrival.take_if(fits)?;
         let mut engine = self.engine(shared);
-        let Arrival { item, waker, deadline, bytes, .. } = arrival;
+        if engine.seat == NONE {
+            engine.seat = self.arena.claim().0;
+        }
+        let id = engine.seat;
         let epoch = self.epochs.enter();
-        let (id, place) = self.arena.claim();
-        place.content = Content::Empty;
-        place.waker = waker;
+        let place = self.arena.at(id);
         place.epoch = epoch;
         place.bytes = bytes;
         place.deadline = deadline;
@@ -108,7 +112,43 @@ impl<I, O, E> State<I, O, E> {
         let core = engine.core();
         core.entries.push(Entry { item: Some(item), reply: None, id, epoch, bytes });
         self.started(options, core, 0);
-        Ok((id, engine))
+        Some((id, engine))
+    }
+
+    /// A caller's own batch was ready at once. If nobody else has to hear of it, that was all; its seat stays the engine's.
+    #[inline]
+    pub(crate) fn end_alone(
+        &mut self,
+        options: &Options<I, O, E>,
+        mut engine: Engine<I, O, E>,
+    ) -> Result<Reply<O, E>, Engine<I, O, E>> {
+        let quiet = self.phase == Phase::Open
+            && self.held == self.in_flight
+            && self.timers.is_empty()
+            && self.handed.is_empty()
+            && self.epochs.is_one()
+            && self.spare.len() < options.max_in_flight
+            && !options.counts_outcomes;
+        let core = engine.core();
+        if !quiet || core.entries.len() != 1 {
+            return Err(engine);
+        }
+        let Entry { reply, epoch, bytes, id, .. } = core.entries.pop().expect("there is one");
+        core.running = false;
+        let reply = reply.expect("a batch that has run is answered");
+        let place = self.arena.at(id);
+        place.running = false;
+        place.caller = Caller::None;
+        self.held -= 1;
+        self.held_bytes -= u64::from(bytes);
+        self.kept_bytes -= u64::from(bytes);
+        self.in_flight -= 1;
+        self.permits -= 1;
+        self.counts.batches += 1;
+        *(if reply.is_ok() { &mut self.counts.succeeded } else { &mut self.counts.failed }) += 1;
+        self.epochs.leave_alone(epoch, reply.is_err());
+        self.spare.push(engine);
+        Ok(reply)
     }
 
     fn started(&mut self, options: &Options<I, O, E>, core: &mut Core<I, O, E>, attempt: u32) {
