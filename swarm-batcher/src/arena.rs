@@ -2,10 +2,6 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
-use std::task::Waker;
-
-use crate::error::{Reason, Reply};
-use crate::handler::Entry;
 
 /// A place's number.
 pub(crate) type Id = u32;
@@ -16,20 +12,20 @@ pub(crate) const NONE: Id = Id::MAX;
 /// Places of a chunk: few allocations, and no long pause when one is made.
 const CHUNK: usize = 256;
 
-/// One item on its way, or its reply.
+/// A block of items, or one of which something is special: it has a deadline or a weight, waits for room, or is shared.
 ///
-/// Who refers to it: the line it stands in (its content is an item), the batch that took it (`running`), and a caller (`caller`). It is
-/// free again when none does.
-pub(crate) struct Place<I, O, E> {
-    pub(crate) content: Content<I, O, E>,
-    pub(crate) waker: Option<Waker>,
+/// Who refers to it: the line it stands in, or the batch that took it (`running`).
+pub(crate) struct Place<I> {
+    pub(crate) content: Content<I>,
     /// When it has to be answered, in nanoseconds of the batcher's clock.
     pub(crate) deadline: Option<NonZeroU64>,
     /// Neighbours in the line, or among those that share one item; of a free place, the next one.
     pub(crate) previous: Id,
     pub(crate) next: Id,
-    /// The first of those that share this item, or who waits until there is room for it.
+    /// The first of those that share this item.
     pub(crate) followers: Id,
+    /// Where its caller waits, for the reply or for room.
+    pub(crate) seat: Id,
     pub(crate) lane: u32,
     pub(crate) epoch: u32,
     pub(crate) weight: u32,
@@ -43,30 +39,43 @@ pub(crate) struct Place<I, O, E> {
     pub(crate) caller: Caller,
 }
 
-pub(crate) enum Content<I, O, E> {
+pub(crate) enum Content<I> {
     Empty,
     Item(I),
-    /// Items one after the other that nobody waits for: they leave as they lie.
-    Block(Box<Block<I, O, E>>),
-    Reply(Reply<O, E>),
-    /// The item lies at that place: the caller shares it with others, or waits until there is room for it.
+    /// Items one after the other: they leave as they lie.
+    Block(Box<Block<I>>),
+    /// The item lies at that place: the caller shares it with others.
     Follows(Id),
-    /// There is room for the item.
-    Admitted,
-    /// The item is given back, and why: it will never run.
-    Back(I, Reason),
 }
 
-/// Items that were given to be forgotten, with what they weigh together.
-pub(crate) struct Block<I, O, E> {
-    pub(crate) entries: VecDeque<Entry<I, O, E>>,
+/// Items of which nothing is special, with what they weigh together.
+pub(crate) struct Block<I> {
+    pub(crate) items: VecDeque<Queued<I>>,
     pub(crate) weight: u64,
 }
 
-impl<I, O, E> Default for Block<I, O, E> {
+/// One of them.
+pub(crate) struct Queued<I> {
+    pub(crate) item: I,
+    /// Where its caller waits, or none if it was given to be forgotten.
+    pub(crate) seat: Id,
+    pub(crate) epoch: u32,
+    pub(crate) bytes: u32,
+}
+
+impl<I> Default for Block<I> {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), weight: 0 }
+        Self { items: VecDeque::new(), weight: 0 }
     }
+}
+
+/// How a caller finds its item again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    /// Where it waits. No other caller has this seat until it has left.
+    pub(crate) seat: Id,
+    /// The place of its item, or of the block that it was put into, or none; used again by others once that has left its line.
+    pub(crate) place: Id,
 }
 
 /// Whose an item is.
@@ -74,23 +83,23 @@ impl<I, O, E> Default for Block<I, O, E> {
 pub(crate) enum Caller {
     /// Nobody's: it was given to be forgotten, or its caller has left.
     None,
-    /// Of a caller who waits for the reply at this place.
+    /// Of a caller who waits for the reply.
     Reply,
-    /// Of a caller who waits for room at the place of its follower, and will then have given it to be forgotten.
+    /// Of a caller who waits for room, and will then have given it to be forgotten.
     Room,
-    /// Of all who follow it; they wait for the reply at places of their own.
+    /// Of all who follow it.
     Shared,
 }
 
-impl<I, O, E> Place<I, O, E> {
+impl<I> Place<I> {
     fn empty(next: Id) -> Self {
         Self {
             content: Content::Empty,
-            waker: None,
             deadline: None,
             previous: NONE,
             next,
             followers: NONE,
+            seat: NONE,
             lane: 0,
             epoch: 0,
             weight: 0,
@@ -104,19 +113,19 @@ impl<I, O, E> Place<I, O, E> {
 }
 
 /// All places of a batcher. It grows by chunks to as many items as were ever there at once, and never shrinks.
-pub(crate) struct Arena<I, O, E> {
-    chunks: Vec<Box<[Place<I, O, E>]>>,
+pub(crate) struct Arena<I> {
+    chunks: Vec<Box<[Place<I>]>>,
     free: Id,
 }
 
-impl<I, O, E> Arena<I, O, E> {
+impl<I> Arena<I> {
     pub(crate) fn new() -> Self {
         Self { chunks: Vec::new(), free: NONE }
     }
 
     /// A free place, to be filled in.
     #[inline]
-    pub(crate) fn claim(&mut self) -> (Id, &mut Place<I, O, E>) {
+    pub(crate) fn claim(&mut self) -> (Id, &mut Place<I>) {
         if self.free == NONE {
             self.grow();
         }
@@ -142,22 +151,20 @@ impl<I, O, E> Arena<I, O, E> {
     pub(crate) fn release(&mut self, id: Id) {
         let free = self.free;
         let place = self.at(id);
-        debug_assert!(matches!(place.content, Content::Empty) && place.waker.is_none() && !place.running);
+        debug_assert!(matches!(place.content, Content::Empty));
         place.deadline = None;
         place.previous = NONE;
         place.followers = NONE;
+        place.seat = NONE;
+        place.running = false;
+        place.resting = false;
         place.caller = Caller::None;
         place.next = free;
         self.free = id;
     }
 
-    /// How many places there are, free ones included.
-    pub(crate) fn len(&self) -> Id {
-        (self.chunks.len() * CHUNK) as Id
-    }
-
     #[inline]
-    pub(crate) fn at(&mut self, id: Id) -> &mut Place<I, O, E> {
+    pub(crate) fn at(&mut self, id: Id) -> &mut Place<I> {
         &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK]
     }
 }
@@ -181,7 +188,7 @@ impl Line {
     }
 
     #[inline]
-    pub(crate) fn push<I, O, E>(&mut self, arena: &mut Arena<I, O, E>, id: Id) {
+    pub(crate) fn push<I>(&mut self, arena: &mut Arena<I>, id: Id) {
         let tail = self.tail;
         let place = arena.at(id);
         place.previous = tail;
@@ -194,7 +201,7 @@ impl Line {
     }
 
     #[inline]
-    pub(crate) fn remove<I, O, E>(&mut self, arena: &mut Arena<I, O, E>, id: Id) {
+    pub(crate) fn remove<I>(&mut self, arena: &mut Arena<I>, id: Id) {
         let place = arena.at(id);
         let (previous, next) = (place.previous, place.next);
         place.previous = NONE;

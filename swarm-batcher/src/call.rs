@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::arena::{Id, NONE};
-use crate::engine::{Ended, Engine, is_inside};
+use crate::arena::{NONE, Ticket};
+use crate::engine::{Ended, Engine, contain, is_inside};
 use crate::error::{BatchError, Reason, Rejected, Reply};
+use crate::seats::Seat;
 use crate::shared::{Locked, Shared};
-use crate::state::{Aftermath, Arrival, Taken, Verdict};
+use crate::state::{Aftermath, Arrival, Taken};
 
 /// Made by [`Batcher::call`](crate::Batcher::call). Dropped before its batch has started, the item never runs; dropped after that, the
 /// batch runs on and the reply is dropped.
@@ -21,7 +22,7 @@ pub struct Call<'a, I, O, E> {
 
 enum Stage<I> {
     New(Result<Arrival<I>, Reason>),
-    Waiting(Id),
+    Waiting(Ticket),
     Over,
 }
 
@@ -42,13 +43,9 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
     fn begin(&mut self, arrival: Arrival<I>, context: &mut Context<'_>) -> Poll<Reply<O, E>> {
         let mut arrival = Some(arrival);
         let mut state = self.shared.lock();
-        if let Some((id, engine)) = state.begin_alone(self.shared, &mut arrival) {
+        if let Some(engine) = state.begin_alone(self.shared, &mut arrival) {
             drop(state);
-            let poll = run_alone(self.shared, engine, id, context);
-            if poll.is_pending() {
-                self.stage = Stage::Waiting(id);
-            }
-            return poll;
+            return self.run_alone(engine, context);
         }
         let arrival = arrival.expect("it did not begin");
         self.join(state, arrival, context)
@@ -69,8 +66,8 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
         arrival.waker = Some(context.waker().clone());
         let mut after = Aftermath::new();
         let (state, taken) = self.shared.accept_with(state, arrival, &mut after);
-        let id = match taken {
-            Ok(Taken::InLine(id)) => id,
+        let ticket = match taken {
+            Ok(Taken::InLine(ticket)) => ticket,
             Ok(Taken::Forgotten | Taken::WaitsForRoom(_)) => unreachable!("it is called"),
             Err(rejected) => {
                 drop(state);
@@ -78,25 +75,68 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
                 return Poll::Ready(Err(BatchError::Rejected(rejected.reason)));
             }
         };
-        match lead(self.shared, state, id, &mut after) {
-            Some(engine) => {
-                self.shared.settle(after);
-                self.wait(id, Some(engine), context)
+        let engine = lead(self.shared, state, ticket, &mut after);
+        self.stage = Stage::Waiting(ticket);
+        self.shared.settle(after);
+        if engine.is_some() { self.wait(ticket, engine, context) } else { Poll::Pending }
+    }
+
+    /// Polls the batch of one's own item. If it is not ready, a runner goes on with it, and the engine's seat is taken.
+    #[inline]
+    fn run_alone(&mut self, mut engine: Engine<I, O, E>, context: &mut Context<'_>) -> Poll<Reply<O, E>> {
+        let (shared, options) = (self.shared, &self.shared.options);
+        let ticket = Ticket { seat: engine.seat, place: NONE };
+        if options.counts_outcomes {
+            engine.seat = NONE;
+            return self.wait(ticket, Some(engine), context);
+        }
+        match engine.poll(shared, context) {
+            Poll::Ready(Ended::Whole) => {
+                Shared::drop_items(engine.core());
+                let mut after = Aftermath::new();
+                let mut state = shared.lock();
+                let (reply, more) = state.end_alone(options, engine.core(), &mut after);
+                state.put_aside(options, engine, &mut after);
+                if more {
+                    state.kick(options, &mut after);
+                }
+                drop(state);
+                shared.settle(after);
+                Poll::Ready(reply)
             }
-            None => {
-                self.stage = Stage::Waiting(id);
-                self.shared.settle(after);
-                Poll::Pending
+            ended => {
+                engine.seat = NONE;
+                self.run_on(ended, engine, ticket, context)
             }
         }
     }
 
-    fn wait(&mut self, id: Id, engine: Option<Engine<I, O, E>>, context: &mut Context<'_>) -> Poll<Reply<O, E>> {
-        let poll = match engine {
-            Some(engine) => run_here(self.shared, engine, id, context),
-            None => poll_reply(self.shared, id, context.waker()),
-        };
-        self.stage = if poll.is_ready() { Stage::Over } else { Stage::Waiting(id) };
+    /// What is to be done for a batch that did not end at once.
+    #[cold]
+    fn run_on(
+        &mut self,
+        ended: Poll<Ended>,
+        engine: Engine<I, O, E>,
+        ticket: Ticket,
+        context: &mut Context<'_>,
+    ) -> Poll<Reply<O, E>> {
+        if ended.is_pending() {
+            hand(self.shared, engine);
+        }
+        self.wait(ticket, None, context)
+    }
+
+    fn wait(
+        &mut self,
+        ticket: Ticket,
+        engine: Option<Engine<I, O, E>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Reply<O, E>> {
+        if let Some(engine) = engine {
+            run_here(self.shared, engine, context);
+        }
+        let poll = poll_reply(self.shared, ticket, context.waker());
+        self.stage = if poll.is_ready() { Stage::Over } else { Stage::Waiting(ticket) };
         poll
     }
 }
@@ -113,7 +153,7 @@ impl<I, O, E> Future for Call<'_, I, O, E> {
                 this.shared.lock().count_rejected();
                 Poll::Ready(Err(BatchError::Rejected(reason)))
             }
-            Stage::Waiting(id) => this.wait(id, None, context),
+            Stage::Waiting(ticket) => this.wait(ticket, None, context),
             Stage::Over => panic!("a call was polled after it was over"),
         }
     }
@@ -121,29 +161,33 @@ impl<I, O, E> Future for Call<'_, I, O, E> {
 
 impl<I, O, E> Drop for Call<'_, I, O, E> {
     fn drop(&mut self) {
-        if let Stage::Waiting(id) = self.stage {
-            cancel(self.shared, id);
+        if let Stage::Waiting(ticket) = self.stage {
+            cancel(self.shared, ticket);
         }
     }
 }
 
-/// Takes the next batch to run it here, if it is one in which the item at `id` is; else a runner is called for what may start.
+/// Takes the next batch to run it here, if it is one in which the item of `ticket` is; else a runner is called for what may start.
 fn lead<I, O, E>(
     shared: &Arc<Shared<I, O, E>>,
     mut state: Locked<'_, I, O, E>,
-    id: Id,
+    ticket: Ticket,
     after: &mut Aftermath<I, O, E>,
 ) -> Option<Engine<I, O, E>> {
     let options = &shared.options;
-    if !options.inline || !state.can_start(options) || !state.is_in_line(id) {
+    if !options.inline || !state.can_start(options) || !state.is_in_line(ticket) {
         state.kick(options, after);
         return None;
     }
     let mut engine = state.engine(shared);
     let taken = state.take(options, engine.core(), after);
-    let led = taken && !state.is_in_line(id);
+    let led = taken && !state.is_in_line(ticket);
     let engine = match (led, taken) {
-        (true, _) => Some(engine),
+        (true, _) => {
+            // It finds its reply by itself.
+            after.drop_waker(shared.seats.hush(ticket.seat));
+            Some(engine)
+        }
         (false, true) => {
             state.hand(options, engine, after);
             None
@@ -157,97 +201,66 @@ fn lead<I, O, E>(
     engine
 }
 
-/// Polls the batch of one caller's own item, at whose seat it waits. If it is not ready, a runner goes on with it, and the seat is the
-/// caller's.
-#[inline]
-fn run_alone<I, O, E>(
-    shared: &Arc<Shared<I, O, E>>,
-    mut engine: Engine<I, O, E>,
-    id: Id,
-    context: &mut Context<'_>,
-) -> Poll<Reply<O, E>> {
-    let options = &shared.options;
-    if options.counts_outcomes {
-        engine.seat = NONE;
-        return run_here(shared, engine, id, context);
-    }
-    let poll = engine.poll(shared, context);
+/// A runner goes on with a batch.
+fn hand<I, O, E>(shared: &Arc<Shared<I, O, E>>, engine: Engine<I, O, E>) {
     let mut after = Aftermath::new();
-    let mut state = match poll {
-        Poll::Ready(Ended::Whole) => {
-            Shared::drop_items(engine.core());
-            let mut state = shared.lock();
-            engine = match state.end_alone(options, engine) {
-                Ok(reply) => return Poll::Ready(reply),
-                Err(engine) => engine,
-            };
-            engine.seat = NONE;
-            state.settle(options, engine.core(), Verdict { items: 1, failed: false }, &mut after);
-            state.put_aside(options, engine, &mut after);
-            state
-        }
-        Poll::Ready(Ended::Lost) => shared.lock(),
-        Poll::Pending => {
-            engine.seat = NONE;
-            let mut state = shared.lock();
-            state.hand(options, engine, &mut after);
-            state
-        }
-    };
-    let reply = state.poll_reply(id, context.waker(), &mut after);
-    state.kick(options, &mut after);
-    drop(state);
+    shared.lock().hand(&shared.options, engine, &mut after);
     shared.settle(after);
-    reply.map_or(Poll::Pending, Poll::Ready)
 }
 
-/// Polls a batch once in the task of the caller that waits at `id`. If it is not ready, a runner goes on with it.
-fn run_here<I, O, E>(
-    shared: &Arc<Shared<I, O, E>>,
-    mut engine: Engine<I, O, E>,
-    id: Id,
-    context: &mut Context<'_>,
-) -> Poll<Reply<O, E>> {
-    let mut after = Aftermath::new();
-    let options = &shared.options;
-    let mut state = match engine.poll(shared, context) {
+/// Polls a batch once in the task of one of its callers. If it is not ready, a runner goes on with it.
+fn run_here<I, O, E>(shared: &Arc<Shared<I, O, E>>, mut engine: Engine<I, O, E>, context: &mut Context<'_>) {
+    match engine.poll(shared, context) {
         Poll::Ready(Ended::Whole) => {
+            let mut after = Aftermath::new();
             let mut state = shared.finish(engine.core(), &mut after);
-            state.put_aside(options, engine, &mut after);
-            state
+            state.put_aside(&shared.options, engine, &mut after);
+            state.kick(&shared.options, &mut after);
+            drop(state);
+            shared.settle(after);
         }
-        Poll::Ready(Ended::Lost) => shared.lock(),
-        Poll::Pending => {
-            let mut state = shared.lock();
-            state.hand(options, engine, &mut after);
-            state
-        }
-    };
-    let reply = state.poll_reply(id, context.waker(), &mut after);
-    state.kick(options, &mut after);
-    drop(state);
-    shared.settle(after);
-    reply.map_or(Poll::Pending, Poll::Ready)
+        Poll::Ready(Ended::Lost) => {}
+        Poll::Pending => hand(shared, engine),
+    }
 }
 
-fn poll_reply<I, O, E>(shared: &Arc<Shared<I, O, E>>, id: Id, waker: &Waker) -> Poll<Reply<O, E>> {
+/// What a caller finds at its seat.
+#[inline]
+fn poll_reply<I, O, E>(shared: &Arc<Shared<I, O, E>>, ticket: Ticket, waker: &Waker) -> Poll<Reply<O, E>> {
+    match poll_seat(shared, ticket, waker) {
+        Poll::Ready(Seat::Replied(reply) | Seat::Early(reply)) => Poll::Ready(reply),
+        Poll::Ready(_) => unreachable!("a caller waits for its reply alone"),
+        Poll::Pending if is_inside(shared) => give_up_inside(shared, ticket),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+#[inline]
+fn poll_seat<I, O, E>(shared: &Arc<Shared<I, O, E>>, ticket: Ticket, waker: &Waker) -> Poll<Seat<I, O, E>> {
+    let (poll, old) = shared.seats.poll(ticket.seat, waker);
+    if let Some(old) = old {
+        contain(|| drop(old));
+    }
+    poll
+}
+
+/// A handler waits for what cannot start before it has ended.
+#[cold]
+fn give_up_inside<I, O, E>(shared: &Arc<Shared<I, O, E>>, ticket: Ticket) -> Poll<Reply<O, E>> {
     let mut after = Aftermath::new();
     let mut state = shared.lock();
-    let mut reply = state.poll_reply(id, waker, &mut after);
-    if reply.is_none() && is_inside(shared) && state.needs_a_permit(id) {
-        // The handler waits for what cannot start before it has ended.
-        state.cancel(&shared.options, id, &mut after);
+    let gives_up = state.needs_a_permit(ticket);
+    if gives_up && state.cancel(&shared.options, ticket, &mut after) {
         state.was_given_up();
-        reply = Some(Err(BatchError::Rejected(Reason::Reentrant)));
     }
     drop(state);
     shared.settle(after);
-    reply.map_or(Poll::Pending, Poll::Ready)
+    if gives_up { Poll::Ready(Err(BatchError::Rejected(Reason::Reentrant))) } else { Poll::Pending }
 }
 
-fn cancel<I, O, E>(shared: &Arc<Shared<I, O, E>>, id: Id) {
+fn cancel<I, O, E>(shared: &Arc<Shared<I, O, E>>, ticket: Ticket) {
     let mut after = Aftermath::new();
-    shared.lock().cancel(&shared.options, id, &mut after);
+    shared.lock().cancel(&shared.options, ticket, &mut after);
     shared.settle(after);
 }
 
@@ -256,7 +269,7 @@ fn cancel<I, O, E>(shared: &Arc<Shared<I, O, E>>, id: Id) {
 #[must_use = "dropping a receipt cancels its item"]
 pub struct Receipt<I, O, E> {
     shared: Arc<Shared<I, O, E>>,
-    id: Option<Id>,
+    ticket: Option<Ticket>,
 }
 
 impl<I, O, E> fmt::Debug for Receipt<I, O, E> {
@@ -274,8 +287,8 @@ impl<I, O, E> Receipt<I, O, E> {
         state.kick(&shared.options, &mut after);
         drop(state);
         shared.settle(after);
-        let Taken::InLine(id) = taken? else { unreachable!("it is called") };
-        Ok(Self { shared: Arc::clone(shared), id: Some(id) })
+        let Taken::InLine(ticket) = taken? else { unreachable!("it is called") };
+        Ok(Self { shared: Arc::clone(shared), ticket: Some(ticket) })
     }
 }
 
@@ -284,10 +297,10 @@ impl<I, O, E> Future for Receipt<I, O, E> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let id = this.id.expect("a receipt was polled after it was over");
-        let poll = poll_reply(&this.shared, id, context.waker());
+        let ticket = this.ticket.expect("a receipt was polled after it was over");
+        let poll = poll_reply(&this.shared, ticket, context.waker());
         if poll.is_ready() {
-            this.id = None;
+            this.ticket = None;
         }
         poll
     }
@@ -295,8 +308,8 @@ impl<I, O, E> Future for Receipt<I, O, E> {
 
 impl<I, O, E> Drop for Receipt<I, O, E> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            cancel(&self.shared, id);
+        if let Some(ticket) = self.ticket {
+            cancel(&self.shared, ticket);
         }
     }
 }
@@ -310,7 +323,7 @@ pub struct Push<'a, I, O, E> {
 
 enum PushStage<I> {
     New(Result<Arrival<I>, Rejected<I>>),
-    WaitsForRoom(Id),
+    WaitsForRoom(Ticket),
     Over,
 }
 
@@ -332,7 +345,7 @@ impl<'a, I, O, E> Push<'a, I, O, E> {
         arrival.waits = !inside;
         match push(self.shared, arrival) {
             Ok(Taken::Forgotten | Taken::InLine(_)) => Poll::Ready(Ok(())),
-            Ok(Taken::WaitsForRoom(id)) => self.poll_room(id, waker),
+            Ok(Taken::WaitsForRoom(ticket)) => self.poll_room(ticket, waker),
             Err(rejected) if inside && rejected.reason == Reason::Full => {
                 Poll::Ready(Err(Rejected::new(rejected.item, Reason::Reentrant)))
             }
@@ -340,11 +353,14 @@ impl<'a, I, O, E> Push<'a, I, O, E> {
         }
     }
 
-    fn poll_room(&mut self, id: Id, waker: &Waker) -> Poll<Result<(), Rejected<I>>> {
-        let mut after = Aftermath::new();
-        let room = self.shared.lock().poll_room(id, waker, &mut after);
-        self.stage = if room.is_ready() { PushStage::Over } else { PushStage::WaitsForRoom(id) };
-        self.shared.settle(after);
+    fn poll_room(&mut self, ticket: Ticket, waker: &Waker) -> Poll<Result<(), Rejected<I>>> {
+        let room = match poll_seat(self.shared, ticket, waker) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Seat::Admitted) => Poll::Ready(Ok(())),
+            Poll::Ready(Seat::Back(item, reason)) => Poll::Ready(Err(Rejected::new(item, reason))),
+            Poll::Ready(_) => unreachable!("who waits for room gets it, or the item back"),
+        };
+        self.stage = if room.is_ready() { PushStage::Over } else { PushStage::WaitsForRoom(ticket) };
         room
     }
 }
@@ -360,7 +376,7 @@ impl<I, O, E> Future for Push<'_, I, O, E> {
                 this.shared.lock().count_rejected();
                 Poll::Ready(Err(rejected))
             }
-            PushStage::WaitsForRoom(id) => this.poll_room(id, context.waker()),
+            PushStage::WaitsForRoom(ticket) => this.poll_room(ticket, context.waker()),
             PushStage::Over => panic!("a push was polled after it was over"),
         }
     }
@@ -368,8 +384,8 @@ impl<I, O, E> Future for Push<'_, I, O, E> {
 
 impl<I, O, E> Drop for Push<'_, I, O, E> {
     fn drop(&mut self) {
-        if let PushStage::WaitsForRoom(id) = self.stage {
-            cancel(self.shared, id);
+        if let PushStage::WaitsForRoom(ticket) = self.stage {
+            cancel(self.shared, ticket);
         }
     }
 }
@@ -404,7 +420,7 @@ pub struct CallAll<'a, I, O, E> {
 }
 
 enum One<O, E> {
-    Waits(Id),
+    Waits(Ticket),
     Over(Reply<O, E>),
 }
 
@@ -445,20 +461,17 @@ impl<'a, I, O, E> CallAll<'a, I, O, E> {
             };
             self.calls.push(match taken {
                 Ok(Taken::Forgotten | Taken::WaitsForRoom(_)) => unreachable!("it is called"),
-                Ok(Taken::InLine(id)) => {
-                    last = Some(id);
-                    One::Waits(id)
+                Ok(Taken::InLine(ticket)) => {
+                    last = Some(ticket);
+                    One::Waits(ticket)
                 }
                 Err(reason) => One::Over(Err(BatchError::Rejected(reason))),
             });
         }
-        let engine = last.and_then(|id| Some((id, lead(self.shared, self.shared.lock(), id, &mut after)?)));
+        let engine = last.and_then(|ticket| lead(self.shared, self.shared.lock(), ticket, &mut after));
         self.shared.settle(after);
-        if let Some((id, engine)) = engine
-            && let Poll::Ready(reply) = run_here(self.shared, engine, id, context)
-        {
-            let call = self.calls.iter_mut().find(|call| matches!(call, One::Waits(waits) if *waits == id));
-            *call.expect("it is one of these") = One::Over(reply);
+        if let Some(engine) = engine {
+            run_here(self.shared, engine, context);
         }
     }
 }
@@ -472,8 +485,8 @@ impl<I, O, E> Future for CallAll<'_, I, O, E> {
             this.begin(context);
         }
         while let Some(call) = this.calls.get_mut(this.first) {
-            if let One::Waits(id) = *call {
-                match poll_reply(this.shared, id, context.waker()) {
+            if let One::Waits(ticket) = *call {
+                match poll_reply(this.shared, ticket, context.waker()) {
                     Poll::Ready(reply) => *call = One::Over(reply),
                     Poll::Pending => return Poll::Pending,
                 }
@@ -491,8 +504,8 @@ impl<I, O, E> Future for CallAll<'_, I, O, E> {
 impl<I, O, E> Drop for CallAll<'_, I, O, E> {
     fn drop(&mut self) {
         for call in &self.calls {
-            if let One::Waits(id) = *call {
-                cancel(self.shared, id);
+            if let One::Waits(ticket) = *call {
+                cancel(self.shared, ticket);
             }
         }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::arena::{Id, NONE};
+use crate::arena::{Block, Id, NONE};
 use crate::error::BatchError;
 use crate::handler::{Batch, BatchHandler, Entry};
 use crate::shared::Shared;
@@ -19,6 +19,9 @@ use crate::sync::thread_local;
 /// What a batch consists of while it runs. Dropped with items in it, it answers them.
 pub(crate) struct Core<I, O, E> {
     pub(crate) entries: Vec<Entry<I, O, E>>,
+    /// Blocks whose items come after those; empty ones once it runs.
+    #[expect(clippy::vec_box, reason = "they change hands as they are")]
+    pub(crate) blocks: Vec<Box<Block<I>>>,
     /// How often these items have run before.
     pub(crate) attempt: u32,
     /// When it began, by the batcher's clock; zero where nobody asks.
@@ -30,9 +33,20 @@ pub(crate) struct Core<I, O, E> {
     pub(crate) running: bool,
 }
 
+impl<I, O, E> Core<I, O, E> {
+    /// Moves the items of the blocks to the others.
+    #[inline]
+    pub(crate) fn unpack(&mut self) {
+        for block in &mut self.blocks {
+            self.entries.extend(block.items.drain(..).map(Entry::from));
+        }
+    }
+}
+
 impl<I, O, E> Drop for Core<I, O, E> {
     fn drop(&mut self) {
         if self.running {
+            self.unpack();
             let panicked = std::thread::panicking();
             for entry in self.entries.iter_mut().filter(|entry| entry.reply.is_none()) {
                 let error = if panicked { BatchError::Panicked } else { BatchError::Closed { started: true } };
@@ -75,7 +89,15 @@ where
     fn core(&self, shared: &Arc<Shared<I, H::Output, H::Error>>) -> BoxCore<I, H::Output, H::Error> {
         let handler: Arc<dyn Any + Send + Sync> = Arc::clone(&self.handler) as _;
         let shared = Arc::clone(shared);
-        Box::new(Core { entries: Vec::new(), attempt: 0, began: 0, shared, handler, running: false })
+        Box::new(Core {
+            entries: Vec::new(),
+            blocks: Vec::new(),
+            attempt: 0,
+            began: 0,
+            shared,
+            handler,
+            running: false,
+        })
     }
 
     fn start(
@@ -137,7 +159,7 @@ pub(crate) fn contain(code: impl FnOnce()) {
 pub(crate) struct Engine<I, O, E> {
     core: Option<BoxCore<I, O, E>>,
     future: Option<ReusableBoxFuture<'static, BoxCore<I, O, E>>>,
-    /// The place of callers who run their own item with it, one after the other; none yet, or one that did not end at once has taken it.
+    /// Where callers who run their own item with it would wait, one after the other; none yet, or one of them does.
     pub(crate) seat: Id,
 }
 
@@ -153,7 +175,8 @@ impl<I, O, E> Engine<I, O, E> {
 
     /// Polls the handler once. Ready when all slots have their replies; the core is back then.
     pub(crate) fn poll(&mut self, shared: &Arc<Shared<I, O, E>>, context: &mut Context<'_>) -> Poll<Ended> {
-        if let Some(core) = self.core.take() {
+        if let Some(mut core) = self.core.take() {
+            core.unpack();
             shared.handler.start(core, &mut self.future);
         }
         let future = self.future.as_mut().expect("it was started");

@@ -49,7 +49,7 @@ impl<I, O, E> Future for Flush<'_, I, O, E> {
             },
             Some(number) => {
                 let (report, old) = state.epochs().poll_flush(number, context.waker());
-                after.old_waker = old;
+                after.drop_waker(old);
                 if report.is_some() {
                     this.number = None;
                 }

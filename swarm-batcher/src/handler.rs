@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use crate::arena::{Id, NONE, Queued};
 use crate::error::{BatchError, Reply};
 
 /// Runs batches of items.
@@ -46,10 +47,19 @@ pub(crate) struct Entry<I, O, E> {
     /// Gone if the handler took it.
     pub(crate) item: Option<I>,
     pub(crate) reply: Option<Reply<O, E>>,
-    /// The caller's place, or none.
-    pub(crate) id: crate::arena::Id,
+    /// Where its caller waits, or none: it was given to be forgotten, or several share it.
+    pub(crate) seat: Id,
+    /// Its place, if something is special about it, or none.
+    pub(crate) place: Id,
     pub(crate) epoch: u32,
     pub(crate) bytes: u32,
+}
+
+impl<I, O, E> From<Queued<I>> for Entry<I, O, E> {
+    fn from(queued: Queued<I>) -> Self {
+        let Queued { item, seat, epoch, bytes } = queued;
+        Self { item: Some(item), reply: None, seat, place: NONE, epoch, bytes }
+    }
 }
 
 /// The items that one call of a handler works on, each with a slot for its reply.

@@ -19,6 +19,7 @@ mod options;
 mod policy;
 mod retry;
 mod runner;
+mod seats;
 mod shared;
 mod state;
 mod stats;

@@ -11,7 +11,8 @@ use crate::engine::{Core, Start, contain, discard};
 use crate::error::{BatchError, Reason, Rejected};
 use crate::handler::Entry;
 use crate::options::Options;
-use crate::state::{Aftermath, Arrival, Forgotten, Group, ONLY_LANE, ShareKey, State, Taken, Verdict, Wakers};
+use crate::seats::{Seats, Told};
+use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, ShareKey, State, Taken, Tally, Verdict, Wakers};
 use crate::sync::{Mutex, MutexGuard, lock};
 
 /// Starts the runner of a number, in the runtime that is given; without one, says that the runner is gone.
@@ -27,13 +28,15 @@ pub(crate) struct Shared<I, O, E> {
     spawn: Spawn<I, O, E>,
     /// The runtime that the batcher was built in.
     home: Option<Handle>,
+    pub(crate) seats: Arc<Seats<I, O, E>>,
     state: Mutex<State<I, O, E>>,
 }
 
 impl<I, O, E> Shared<I, O, E> {
     pub(crate) fn new(options: Options<I, O, E>, handler: Box<dyn Start<I, O, E>>, spawn: Spawn<I, O, E>) -> Self {
-        let state = Mutex::new(State::new(&options));
-        Self { options, handler, spawn, home: Handle::try_current().ok(), state }
+        let seats = Arc::new(Seats::new());
+        let state = Mutex::new(State::new(&options, Arc::clone(&seats)));
+        Self { options, handler, spawn, home: Handle::try_current().ok(), seats, state }
     }
 
     #[inline]
@@ -148,12 +151,8 @@ impl<I, O, E> Shared<I, O, E> {
             self.bury(std::mem::take(&mut after.letters));
         }
         // One by one: a second panic within a list's own drop would be the process's end.
-        after.items.drain(..).for_each(|item| contain(|| drop(item)));
-        after.replies.drain(..).for_each(|reply| contain(|| drop(reply)));
-        after.contents.drain(..).for_each(|content| contain(|| drop(content)));
-        let wakers = std::mem::take(&mut after.wakers);
-        contain(|| drop(after));
-        wakers
+        after.trash.drain(..).for_each(|trash| contain(|| drop(trash)));
+        after.wakers
     }
 
     #[cold]
@@ -242,30 +241,70 @@ impl<I, O, E> Shared<I, O, E> {
         }
     }
 
-    /// Gives those who share an item that has run an entry of their own, with a clone of the reply.
-    pub(crate) fn part(&self, core: &mut Core<I, O, E>) {
-        let Some(share) = &self.options.share else { return };
-        let callers = self.lock().part(core);
-        for (number, id, epoch) in callers {
+    /// Ends what is known of single items. Those who share one get an entry each, with a clone of the reply.
+    fn detach(&self, core: &mut Core<I, O, E>) {
+        if core.entries.iter().all(|entry| entry.place == NONE) {
+            return;
+        }
+        let callers = self.lock().detach(core);
+        for (number, seat, epoch) in callers {
             let reply = core.entries[number].reply.as_ref().expect("a batch that has run is answered");
+            let share = self.options.share.as_ref().expect("items are shared");
             let clone = catch_unwind(AssertUnwindSafe(|| (share.clone)(reply))).unwrap_or_else(|payload| {
                 discard(payload);
                 Err(BatchError::Panicked)
             });
-            core.entries.push(Entry { item: None, reply: Some(clone), id, epoch, bytes: 0 });
+            core.entries.push(Entry { item: None, reply: Some(clone), seat, place: NONE, epoch, bytes: 0 });
+        }
+        for mut entry in core.entries.extract_if(.., |entry| entry.place != NONE) {
+            let (item, reply) = (entry.item.take(), entry.reply.take());
+            contain(|| drop(item));
+            contain(|| drop(reply));
         }
     }
 
     /// Before the lock: drops the items of a batch that has run, but for those that nobody waits for and that failed.
+    #[inline]
     pub(crate) fn drop_items(core: &mut Core<I, O, E>) {
         if !std::mem::needs_drop::<I>() {
             return;
         }
         for entry in &mut core.entries {
-            if entry.id != NONE || !matches!(entry.reply, Some(Err(_))) {
+            if entry.seat != NONE || !matches!(entry.reply, Some(Err(_))) {
                 contain(|| entry.item = None);
             }
         }
+    }
+
+    /// Answers the callers of a batch that has run. They are told later, when the lock has been held for the count. What is left in the
+    /// core are items that nobody waits for and that failed.
+    fn answer(&self, core: &mut Core<I, O, E>, after: &mut Aftermath<I, O, E>) -> Tally {
+        let mut tally = Tally::default();
+        let mut left = 0;
+        for entry in &mut core.entries {
+            let failed = matches!(entry.reply, Some(Err(_)));
+            if entry.seat == NONE && failed {
+                left += 1;
+                continue;
+            }
+            tally.add(entry.epoch, entry.bytes, failed);
+            let reply = entry.reply.take().expect("a batch that has run is answered");
+            if entry.seat == NONE {
+                contain(|| drop(reply));
+                continue;
+            }
+            match self.seats.reply(entry.seat, reply) {
+                Told::Wake(waker) => after.wakers.push(waker),
+                Told::Nobody => {}
+                Told::Unwanted(reply) => contain(|| drop(reply)),
+            }
+        }
+        if left == 0 {
+            core.entries.clear();
+        } else {
+            core.entries.retain(|entry| entry.reply.is_some());
+        }
+        tally
     }
 
     /// A batch has run: its callers are answered. The lock is held for what comes next.
@@ -273,52 +312,26 @@ impl<I, O, E> Shared<I, O, E> {
     pub(crate) fn finish(&self, core: &mut Core<I, O, E>, after: &mut Aftermath<I, O, E>) -> Locked<'_, I, O, E> {
         let items = core.entries.len();
         let verdict = Verdict { items, failed: self.rerun(core) };
-        self.part(core);
-        Self::drop_items(core);
-        let forgotten = Self::forget(core);
-        let mut state = self.lock();
-        if forgotten.items > 0 {
-            state.forget(&forgotten, after);
-        }
-        state.settle(&self.options, core, verdict, after);
-        state
+        self.end(core, verdict, after)
     }
 
-    /// Takes those out of a batch that has run whom nobody asks for, so that the lock is not held for each.
-    fn forget(core: &mut Core<I, O, E>) -> Forgotten {
-        let mut forgotten = Forgotten::default();
-        for entry in &mut core.entries {
-            if entry.id != NONE || !matches!(entry.reply, Some(Ok(_))) {
-                continue;
-            }
-            forgotten.items += 1;
-            forgotten.bytes += u64::from(entry.bytes);
-            match forgotten.epochs.last_mut() {
-                Some((epoch, items)) if *epoch == entry.epoch => *items += 1,
-                _ => forgotten.epochs.push((entry.epoch, 1)),
-            }
-            let (item, reply) = (entry.item.take(), entry.reply.take());
-            contain(|| drop(item));
-            contain(|| drop(reply));
-        }
-        if forgotten.items > 0 {
-            // What has no reply any more; nothing with a destructor is left in it.
-            core.entries.retain(|entry| entry.reply.is_some());
-        }
-        forgotten
+    #[inline]
+    fn end(&self, core: &mut Core<I, O, E>, verdict: Verdict, after: &mut Aftermath<I, O, E>) -> Locked<'_, I, O, E> {
+        self.detach(core);
+        Self::drop_items(core);
+        let tally = self.answer(core, after);
+        let mut state = self.lock();
+        state.settle(&self.options, core, verdict, &tally, after);
+        state
     }
 
     /// A batch was dropped while it ran; its items that have no reply were given one.
     pub(crate) fn abandon(self: &Arc<Self>, core: &mut Core<I, O, E>) {
-        self.part(core);
-        Self::drop_items(core);
         let mut after = Aftermath::new();
-        {
-            let mut state = self.lock();
-            let verdict = Verdict { items: core.entries.len(), failed: true };
-            state.settle(&self.options, core, verdict, &mut after);
-            state.kick(&self.options, &mut after);
-        }
+        let verdict = Verdict { items: core.entries.len(), failed: true };
+        let mut state = self.end(core, verdict, &mut after);
+        state.kick(&self.options, &mut after);
+        drop(state);
         self.settle(after);
     }
 

@@ -12,33 +12,36 @@ mod timers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
-pub(crate) use aftermath::{Aftermath, Wakers};
+pub(crate) use aftermath::{Aftermath, Trash, Wakers};
 use epochs::Epochs;
 pub use epochs::FlushReport;
 use lanes::Lanes;
 pub(crate) use lanes::ONLY_LANE;
 pub(crate) use runners::Next;
 use runners::Runners;
-pub(crate) use running::{Forgotten, Group, Verdict};
+pub(crate) use running::{Group, Tally, Verdict};
 pub(crate) use shares::ShareKey;
 use shares::Shares;
 use timers::Due;
 
 use crate::adaptive::Adaptive;
-use crate::arena::{Arena, Block, Caller, Content, Id};
+use crate::arena::{Arena, Block, Caller, Content, Id, NONE, Ticket};
 use crate::breaker::Breaker;
 use crate::engine::Engine;
-use crate::error::{BatchError, Reason, Rejected, Reply};
+use crate::error::{BatchError, Reason};
 use crate::options::Options;
 use crate::policy::OnFull;
+use crate::seats::{FreeSeats, Seat, Seats};
 use crate::stats::Stats;
 use crate::timer::Alarm;
 
 /// See the module.
 pub(crate) struct State<I, O, E> {
-    arena: Arena<I, O, E>,
+    arena: Arena<I>,
+    seats: Arc<Seats<I, O, E>>,
+    free_seats: FreeSeats,
     lanes: Lanes,
     shares: Shares,
     /// Batches that wait until they run again, and those whose wait is over.
@@ -50,7 +53,7 @@ pub(crate) struct State<I, O, E> {
     spare: Vec<Engine<I, O, E>>,
     /// Empty ones, to be used again.
     #[expect(clippy::vec_box, reason = "a place holds one, and is small")]
-    spare_blocks: Vec<Box<Block<I, O, E>>>,
+    spare_blocks: Vec<Box<Block<I>>>,
     /// Batches that hold a permit.
     permits: usize,
     runners: Runners,
@@ -106,16 +109,29 @@ pub(crate) struct Arrival<I> {
 pub(crate) enum Taken {
     /// It stands in line, and nobody will ask for it.
     Forgotten,
-    /// It stands in line, at this place.
-    InLine(Id),
-    /// So it does, but there is no room for it; whoever gave it waits for that here.
-    WaitsForRoom(Id),
+    /// It stands in line, with this ticket.
+    InLine(Ticket),
+    /// So it does, but there is no room for it; whoever gave it waits for that.
+    WaitsForRoom(Ticket),
+}
+
+/// Where an item that has not started is.
+enum Whereabouts {
+    /// At this position of its block.
+    InBlock(usize),
+    AtPlace,
+    /// It is the one at this place, started or not.
+    Follows(Id),
+    /// It has started, or ended, or rests before it runs again.
+    Elsewhere,
 }
 
 impl<I, O, E> State<I, O, E> {
-    pub(crate) fn new(options: &Options<I, O, E>) -> Self {
+    pub(crate) fn new(options: &Options<I, O, E>, seats: Arc<Seats<I, O, E>>) -> Self {
         Self {
             arena: Arena::new(),
+            seats,
+            free_seats: FreeSeats::new(),
             lanes: Lanes::new(options.levels),
             shares: Shares::default(),
             resting: BTreeMap::new(),
@@ -185,12 +201,21 @@ impl<I, O, E> State<I, O, E> {
         let waits_for_room = !arrival.called && (!self.waiting.is_empty() || !self.has_room(options, arrival.bytes));
         self.counts.accepted += 1;
         self.held += 1;
-        if !arrival.called && !waits_for_room && arrival.deadline.is_none() {
-            self.put_to_others(options, lane, arrival);
-            return Ok(Taken::Forgotten);
+        if !waits_for_room && arrival.deadline.is_none() && (!arrival.called || arrival.weight == 0) {
+            return Ok(self.put_to_others(options, lane, arrival));
         }
-        let id = self.put(options, lane, arrival, if waits_for_room { Caller::Room } else { Caller::None });
-        Ok(if waits_for_room { Taken::WaitsForRoom(self.wait_for_room(id)) } else { Taken::InLine(id) })
+        let caller = if arrival.called { Caller::Reply } else { Caller::None };
+        let place = self.put(options, lane, arrival, if waits_for_room { Caller::Room } else { caller });
+        let ticket = Ticket { seat: self.arena.at(place).seat, place };
+        Ok(if waits_for_room {
+            self.waiting_bytes += u64::from(self.arena.at(place).bytes);
+            self.waiting.push_back(place);
+            Taken::WaitsForRoom(ticket)
+        } else if ticket.seat == NONE {
+            Taken::Forgotten
+        } else {
+            Taken::InLine(ticket)
+        })
     }
 
     /// An item is not taken.
@@ -217,19 +242,21 @@ impl<I, O, E> State<I, O, E> {
         Ok(())
     }
 
-    /// Puts an item at the end of its line. Whether it is `called` decides over its caller; else `caller` says.
+    /// Puts an item at the end of its line, at a place of its own.
     fn put(&mut self, options: &Options<I, O, E>, lane: u32, arrival: Arrival<I>, caller: Caller) -> Id {
-        let Arrival { item, called, waker, level, deadline, weight, bytes, .. } = arrival;
+        let Arrival { item, waker, level, deadline, weight, bytes, .. } = arrival;
+        let waits = matches!(caller, Caller::Reply | Caller::Room);
+        let seat = if waits { self.seats.claim(&mut self.free_seats, waker) } else { NONE };
         let (id, place) = self.arena.claim();
         place.content = Content::Item(item);
-        place.waker = waker;
+        place.seat = seat;
         place.lane = lane;
         place.level = level;
         place.weight = weight;
         place.bytes = bytes;
         place.deadline = deadline;
-        place.caller = if called { Caller::Reply } else { caller };
-        if place.caller != Caller::Shared {
+        place.caller = caller;
+        if caller != Caller::Shared {
             place.epoch = self.epochs.enter();
         }
         self.held_bytes += u64::from(bytes);
@@ -267,34 +294,20 @@ impl<I, O, E> State<I, O, E> {
         self.has_room(options, arrival.bytes)
     }
 
-    /// A place where whoever gave the item at `id` waits until there is room for it.
-    fn wait_for_room(&mut self, id: Id) -> Id {
-        let (ticket, place) = self.arena.claim();
-        place.content = Content::Follows(id);
-        place.caller = Caller::Reply;
-        let item = self.arena.at(id);
-        item.followers = ticket;
-        self.waiting_bytes += u64::from(item.bytes);
-        self.waiting.push_back(id);
-        ticket
-    }
-
     /// The item at `id` is in: whoever waited for that goes on.
     fn admitted(&mut self, id: Id, after: &mut Aftermath<I, O, E>) {
-        let ticket = self.stop_waiting_for_room(id);
-        let ticket = self.arena.at(ticket);
-        ticket.content = Content::Admitted;
-        after.wake(ticket.waker.take());
+        let seat = self.stop_waiting_for_room(id);
+        after.wake(self.seats.answer_for_room(seat, Seat::Admitted));
     }
 
-    /// The item at `id` no longer waits for room. The place of whoever does.
+    /// The item at `id` no longer waits for room. The seat of whoever does.
     fn stop_waiting_for_room(&mut self, id: Id) -> Id {
         let place = self.waiting.iter().position(|&waiting| waiting == id).expect("it waits for room");
         self.waiting.remove(place);
         let item = self.arena.at(id);
         self.waiting_bytes -= u64::from(item.bytes);
         item.caller = Caller::None;
-        std::mem::replace(&mut item.followers, crate::arena::NONE)
+        std::mem::replace(&mut item.seat, NONE)
     }
 
     /// Lets those in that wait for room, as far as there is.
@@ -310,46 +323,39 @@ impl<I, O, E> State<I, O, E> {
 
     /// Ends what stands at a place in line: its item, or the first of those that lie there together.
     fn end_first(&mut self, id: Id, error: impl Fn() -> BatchError<E>, after: &mut Aftermath<I, O, E>) {
-        match self.leave_block(id, after) {
-            Some(entry) => {
-                self.held -= 1;
-                self.held_bytes -= u64::from(entry.bytes);
-                self.epochs.leave(entry.epoch, true, after);
-                after.give_up(entry.item, error());
-            }
-            None => self.end_unstarted(id, error, after),
+        let Some(queued) = self.leave_block(id, 0, after) else { return self.end_unstarted(id, error, after) };
+        self.held -= 1;
+        self.held_bytes -= u64::from(queued.bytes);
+        if queued.seat == NONE {
+            after.give_up(Some(queued.item), error());
+        } else {
+            after.drop_item(queued.item);
+            after.told(self.seats.reply(queued.seat, Err(error())));
         }
+        self.epochs.leave(queued.epoch, true, after);
     }
 
-    /// Ends an item that stands in line, for everyone whose it is.
+    /// Ends an item that stands in line at a place of its own, for everyone whose it is.
     fn end_unstarted(&mut self, id: Id, error: impl Fn() -> BatchError<E>, after: &mut Aftermath<I, O, E>) {
         let item = self.leave_line(id, after);
         let place = self.arena.at(id);
-        let (caller, epoch, bytes) = (place.caller, place.epoch, place.bytes);
+        let (caller, epoch, bytes, seat) = (place.caller, place.epoch, place.bytes, place.seat);
         self.held_bytes -= u64::from(bytes);
         match caller {
             Caller::Shared => {
-                after.items.push(item);
-                let mut follower = std::mem::replace(&mut place.followers, crate::arena::NONE);
+                after.drop_item(item);
+                self.end_followers(id, error, after);
                 self.arena.release(id);
-                while follower != crate::arena::NONE {
-                    let next = self.arena.at(follower).next;
-                    self.answer(follower, Err(error()), after);
-                    follower = next;
-                }
                 return;
             }
             Caller::Reply => {
-                after.items.push(item);
-                self.answer(id, Err(error()), after);
-                return;
+                after.drop_item(item);
+                after.told(self.seats.reply(seat, Err(error())));
             }
             Caller::Room => {
-                let ticket = self.stop_waiting_for_room(id);
-                let ticket = self.arena.at(ticket);
                 let reason = if matches!(error(), BatchError::Deadline { .. }) { Reason::Full } else { Reason::Closed };
-                ticket.content = Content::Back(item, reason);
-                after.wake(ticket.waker.take());
+                let seat = self.stop_waiting_for_room(id);
+                after.wake(self.seats.answer_for_room(seat, Seat::Back(item, reason)));
             }
             Caller::None => after.give_up(Some(item), error()),
         }
@@ -359,116 +365,85 @@ impl<I, O, E> State<I, O, E> {
         self.epochs.leave(epoch, true, after);
     }
 
-    /// Gives a caller its reply. Its item has ended.
-    fn answer(&mut self, id: Id, reply: Reply<O, E>, after: &mut Aftermath<I, O, E>) {
-        self.forget_deadline(id);
-        let failed = reply.is_err();
-        let place = self.arena.at(id);
-        place.content = Content::Reply(reply);
-        after.wake(place.waker.take());
-        let epoch = place.epoch;
-        self.held -= 1;
-        self.epochs.leave(epoch, failed, after);
-    }
-
-    /// What a caller that waits at `id` finds: its reply, or nothing yet, and then `waker` is told.
-    pub(crate) fn poll_reply(&mut self, id: Id, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Option<Reply<O, E>> {
-        match self.poll_place(id, waker, after)? {
-            Content::Reply(reply) => Some(reply),
-            _ => unreachable!("a caller waits for its reply alone"),
+    /// Where the item of a ticket is, if it has not started.
+    fn whereabouts(&mut self, ticket: Ticket) -> Whereabouts {
+        if ticket.place == NONE {
+            return Whereabouts::Elsewhere;
+        }
+        let place = self.arena.at(ticket.place);
+        match &place.content {
+            Content::Block(block) => {
+                // The last one is the likeliest: it is asked for as soon as it is there.
+                let position = block.items.iter().rposition(|queued| queued.seat == ticket.seat);
+                position.map_or(Whereabouts::Elsewhere, Whereabouts::InBlock)
+            }
+            Content::Item(_) if place.seat == ticket.seat => Whereabouts::AtPlace,
+            Content::Follows(item) if place.seat == ticket.seat => Whereabouts::Follows(*item),
+            _ => Whereabouts::Elsewhere,
         }
     }
 
-    /// What whoever waits for room at `id` finds: nothing yet, room, or its item back.
-    pub(crate) fn poll_room(
+    /// Whether the item that is waited for has not started.
+    pub(crate) fn is_in_line(&mut self, ticket: Ticket) -> bool {
+        match self.whereabouts(ticket) {
+            Whereabouts::InBlock(_) | Whereabouts::AtPlace => true,
+            Whereabouts::Follows(item) => matches!(self.arena.at(item).content, Content::Item(_)),
+            Whereabouts::Elsewhere => false,
+        }
+    }
+
+    /// Whether the item that is waited for cannot go on without a permit.
+    pub(crate) fn needs_a_permit(&mut self, ticket: Ticket) -> bool {
+        if let Whereabouts::Follows(item) = self.whereabouts(ticket)
+            && self.arena.at(item).resting
+        {
+            return true;
+        }
+        self.is_in_line(ticket) || self.rests(ticket.seat)
+    }
+
+    /// A caller goes away: an item that has not started never runs; the reply of one that has is dropped. Whether it counts as cancelled.
+    pub(crate) fn cancel(
         &mut self,
-        id: Id,
-        waker: &Waker,
+        options: &Options<I, O, E>,
+        ticket: Ticket,
         after: &mut Aftermath<I, O, E>,
-    ) -> Poll<Result<(), Rejected<I>>> {
-        match self.poll_place(id, waker, after) {
-            None => Poll::Pending,
-            Some(Content::Admitted) => Poll::Ready(Ok(())),
-            Some(Content::Back(item, reason)) => Poll::Ready(Err(Rejected::new(item, reason))),
-            Some(_) => unreachable!("who waits for room gets it, or the item back"),
-        }
-    }
-
-    fn poll_place(&mut self, id: Id, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Option<Content<I, O, E>> {
-        let place = self.arena.at(id);
-        if !matches!(place.content, Content::Reply(_) | Content::Admitted | Content::Back(..)) {
-            if !place.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                after.old_waker = place.waker.replace(waker.clone());
-            }
-            return None;
-        }
-        let content = std::mem::replace(&mut place.content, Content::Empty);
-        self.caller_leaves(id);
-        Some(content)
-    }
-
-    /// Nobody waits at `id` any more.
-    fn caller_leaves(&mut self, id: Id) {
-        let place = self.arena.at(id);
-        place.caller = Caller::None;
-        if !place.running {
-            self.arena.release(id);
-        }
-    }
-
-    /// Whether the item that is waited for at `id` has not started.
-    pub(crate) fn is_in_line(&mut self, id: Id) -> bool {
-        match self.arena.at(id).content {
-            Content::Item(_) => true,
-            Content::Follows(shared) => matches!(self.arena.at(shared).content, Content::Item(_)),
-            _ => false,
-        }
-    }
-
-    /// Whether the item that is waited for at `id` cannot go on without a permit.
-    pub(crate) fn needs_a_permit(&mut self, id: Id) -> bool {
-        let resting = match self.arena.at(id).content {
-            Content::Follows(shared) => self.arena.at(shared).resting,
-            _ => self.arena.at(id).resting,
-        };
-        resting || self.is_in_line(id)
-    }
-
-    /// A caller goes away: an item that has not started never runs; the reply of one that has is dropped.
-    pub(crate) fn cancel(&mut self, options: &Options<I, O, E>, id: Id, after: &mut Aftermath<I, O, E>) {
-        let place = self.arena.at(id);
-        after.old_waker = place.waker.take();
-        match place.content {
-            Content::Block(_) => unreachable!("nobody waits for items that were given to be forgotten"),
-            Content::Item(_) => {
+    ) -> bool {
+        let cancelled = self.counts.cancelled;
+        let Ticket { seat, place } = ticket;
+        match self.whereabouts(ticket) {
+            Whereabouts::InBlock(position) => {
+                let queued = self.leave_block(place, position, after).expect("it was seen there");
                 self.counts.cancelled += 1;
-                self.withdraw(id, after);
+                self.held -= 1;
+                self.held_bytes -= u64::from(queued.bytes);
+                self.epochs.leave(queued.epoch, true, after);
+                after.drop_item(queued.item);
+                after.trash.push(Trash::Seat(self.seats.clear(seat)));
             }
-            Content::Follows(item) => {
-                if self.arena.at(item).caller == Caller::Room {
-                    self.counts.cancelled += 1;
-                    let ticket = self.stop_waiting_for_room(item);
-                    self.arena.at(ticket).content = Content::Empty;
-                    self.arena.release(ticket);
-                    self.withdraw(item, after);
-                } else {
-                    self.unfollow(id, item, after);
+            Whereabouts::AtPlace => {
+                self.counts.cancelled += 1;
+                if self.arena.at(place).caller == Caller::Room {
+                    self.stop_waiting_for_room(place);
                 }
+                self.withdraw(place, after);
+                after.trash.push(Trash::Seat(self.seats.clear(seat)));
             }
-            Content::Empty => place.caller = Caller::None,
-            Content::Reply(_) | Content::Admitted | Content::Back(..) => {
-                after.contents.push(std::mem::replace(&mut place.content, Content::Empty));
-                self.caller_leaves(id);
+            Whereabouts::Follows(item) => {
+                self.unfollow(place, item, after);
+                after.trash.push(Trash::Seat(self.seats.clear(seat)));
             }
+            Whereabouts::Elsewhere => after.trash.push(Trash::Seat(self.seats.leave(seat))),
         }
         self.admit(options, after);
         self.kick(options, after);
+        cancelled != self.counts.cancelled
     }
 
-    /// Takes an item out that nobody wants.
+    /// Takes an item out of its line that nobody wants. Its caller's seat is for whoever asks for this.
     fn withdraw(&mut self, id: Id, after: &mut Aftermath<I, O, E>) {
         let item = self.leave_line(id, after);
-        after.items.push(item);
+        after.drop_item(item);
         self.forget_deadline(id);
         let place = self.arena.at(id);
         let (caller, epoch, bytes) = (place.caller, place.epoch, place.bytes);
@@ -487,7 +462,7 @@ impl<I, O, E> State<I, O, E> {
             self.seal_all();
             self.end_rest();
             // They hold on to what holds on to them.
-            after.engines.append(&mut self.spare);
+            after.trash.extend(self.spare.drain(..).map(Trash::Engine));
         }
         self.kick(options, after);
     }
@@ -497,7 +472,8 @@ impl<I, O, E> State<I, O, E> {
         self.drain(options, after);
         self.phase = Phase::Closed;
         self.end_all_unstarted(after);
-        self.close_running(after);
+        let closed = || Err(BatchError::Closed { started: true });
+        self.seats.reply_early_to_all(&self.free_seats, closed, |told| after.told(told));
         self.kick(options, after);
     }
 

@@ -1,19 +1,22 @@
-//! The one place that decides whose lock the batcher uses: the standard library's; loom's under the crate's own `--cfg
+//! The one place that decides whose locks and atomics the batcher uses: the standard library's; loom's under the crate's own `--cfg
 //! swarm_batcher_loom` (loom's global cfg would reach dependencies that do not build under it); shuttle's under `--cfg
-//! swarm_batcher_shuttle`. Everything that callers, runners and the timer share lies behind that lock; there is no other atomic.
+//! swarm_batcher_shuttle`.
 
 #[cfg(swarm_batcher_loom)]
 pub(crate) use loom::{
+    sync::atomic::{AtomicU32, Ordering},
     sync::{Mutex, MutexGuard},
     thread_local,
 };
 #[cfg(all(swarm_batcher_shuttle, not(swarm_batcher_loom)))]
 pub(crate) use shuttle::{
+    sync::atomic::{AtomicU32, Ordering},
     sync::{Mutex, MutexGuard},
     thread_local,
 };
 #[cfg(not(any(swarm_batcher_loom, swarm_batcher_shuttle)))]
 pub(crate) use std::{
+    sync::atomic::{AtomicU32, Ordering},
     sync::{Mutex, MutexGuard},
     thread_local,
 };

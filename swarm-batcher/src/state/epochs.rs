@@ -61,32 +61,15 @@ impl Epochs {
     /// An item of `epoch` has ended.
     #[inline]
     pub(crate) fn leave<I, O, E>(&mut self, epoch: u32, failed: bool, after: &mut Aftermath<I, O, E>) {
-        let epoch = &mut self.open[epoch.wrapping_sub(self.first) as usize];
-        epoch.items -= 1;
-        epoch.failed += u64::from(failed);
-        if epoch.items == 0 && self.open.len() > 1 {
-            self.close(after);
-        }
+        self.leave_many(epoch, 1, u64::from(failed), after);
     }
 
-    /// Whether nobody waits for anything to end.
+    /// Items of `epoch` have ended, so many of them without an output.
     #[inline]
-    pub(crate) fn is_one(&self) -> bool {
-        self.open.len() == 1
-    }
-
-    /// An item of the one epoch that there is has ended.
-    #[inline]
-    pub(crate) fn leave_alone(&mut self, epoch: u32, failed: bool) {
-        debug_assert!(self.is_one() && epoch == self.first);
-        self.open[0].items -= 1;
-        self.open[0].failed += u64::from(failed);
-    }
-
-    /// Items of `epoch` have ended with outputs.
-    pub(crate) fn leave_many<I, O, E>(&mut self, epoch: u32, items: u64, after: &mut Aftermath<I, O, E>) {
+    pub(crate) fn leave_many<I, O, E>(&mut self, epoch: u32, items: u64, failed: u64, after: &mut Aftermath<I, O, E>) {
         let epoch = &mut self.open[epoch.wrapping_sub(self.first) as usize];
         epoch.items -= items;
+        epoch.failed += failed;
         if epoch.items == 0 && self.open.len() > 1 {
             self.close(after);
         }

@@ -7,11 +7,13 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::timers::Due;
-use super::{Aftermath, Arrival, State};
-use crate::arena::{Content, Id, Line, NONE};
-use crate::handler::Entry;
+use super::{Aftermath, Arrival, State, Taken, Trash};
+use crate::arena::{Block, Content, Id, Line, NONE, Queued, Ticket};
 use crate::key::AnyKey;
 use crate::options::Options;
+
+/// Items of a block at most: whoever leaves it before it starts is looked for.
+const BLOCK: usize = 128;
 
 /// The lane of a batcher without keys.
 pub(crate) const ONLY_LANE: u32 = 0;
@@ -100,7 +102,7 @@ impl Lanes {
             let found = self.index.find_entry(hash, |&known| known == lane);
             found.unwrap_or_else(|_| unreachable!("a lane with a key is in the index")).remove();
             self.free.push(lane);
-            after.keys.push(key);
+            after.trash.push(Trash::Key(key));
         }
     }
 
@@ -188,51 +190,62 @@ impl<I, O, E> State<I, O, E> {
         lingers || (lane.in_turn && self.permits >= self.limit(options) && seal_at <= 1)
     }
 
-    /// An item that nobody will ask for joins those at the end of the line that are like it, if there is room beside them.
+    /// An item of which nothing is special joins those at the end of the line that are like it, if there is room beside them.
     #[inline]
-    pub(super) fn put_to_others(&mut self, options: &Options<I, O, E>, lane_id: u32, arrival: Arrival<I>) {
-        let Arrival { item, level, weight, bytes, .. } = arrival;
-        let entry = Entry { item: Some(item), reply: None, id: NONE, epoch: self.epochs.enter(), bytes };
+    pub(super) fn put_to_others(&mut self, options: &Options<I, O, E>, lane_id: u32, arrival: Arrival<I>) -> Taken {
+        let Arrival { item, called, waker, level, weight, bytes, .. } = arrival;
+        let seat = if called { self.seats.claim(&mut self.free_seats, waker) } else { NONE };
+        let queued = Queued { item, seat, epoch: self.epochs.enter(), bytes };
         self.held_bytes += u64::from(bytes);
         let line = self.lanes.lanes[lane_id as usize].lines[usize::from(level)];
         let last = (!line.is_empty()).then(|| self.arena.at(line.last()));
-        match last.map(|last| &mut last.content) {
+        let place = match last.map(|last| &mut last.content) {
             Some(Content::Block(block))
-                if block.entries.len() < options.max_batch_items
+                if block.items.len() < options.max_batch_items.min(BLOCK)
                     && block.weight + u64::from(weight) <= u64::from(options.max_weight) =>
             {
-                block.entries.push_back(entry);
+                block.items.push_back(queued);
                 block.weight += u64::from(weight);
+                line.last()
             }
             _ => {
                 let mut block = self.spare_blocks.pop().unwrap_or_default();
-                block.entries.push_back(entry);
+                block.items.push_back(queued);
                 block.weight = u64::from(weight);
                 let (id, place) = self.arena.claim();
                 place.content = Content::Block(block);
                 (place.lane, place.level) = (lane_id, level);
                 self.lanes.lanes[lane_id as usize].lines[usize::from(level)].push(&mut self.arena, id);
+                id
             }
-        }
+        };
         self.joined(options, lane_id, weight, None);
+        if called { Taken::InLine(Ticket { seat, place }) } else { Taken::Forgotten }
     }
 
-    /// Takes the first out of those that lie together at a place; nothing if it is not such a place.
-    pub(super) fn leave_block(&mut self, id: Id, after: &mut Aftermath<I, O, E>) -> Option<Entry<I, O, E>> {
+    /// Takes one out of those that lie together at a place; nothing if it is not such a place.
+    pub(super) fn leave_block(&mut self, id: Id, position: usize, after: &mut Aftermath<I, O, E>) -> Option<Queued<I>> {
         let place = self.arena.at(id);
         let (lane, Content::Block(block)) = (place.lane, &mut place.content) else { return None };
-        let entry = block.entries.pop_front().expect("a block has items");
-        if block.entries.is_empty() {
-            self.step_out(id);
-            let block = std::mem::replace(&mut self.arena.at(id).content, Content::Empty);
-            self.arena.release(id);
-            if let Content::Block(block) = block {
-                self.spare_blocks.push(block);
-            }
+        let queued = block.items.remove(position).expect("it is there");
+        if block.items.is_empty() {
+            let block = self.take_block(id);
+            self.spare_blocks.push(block);
         }
         self.one_left(lane, 0);
         self.lanes.release_if_empty(lane, after);
-        Some(entry)
+        Some(queued)
+    }
+
+    /// Takes a whole block out of its line. Its lane's counts are for the caller to keep.
+    pub(super) fn take_block(&mut self, id: Id) -> Box<Block<I>> {
+        self.step_out(id);
+        let content = std::mem::replace(&mut self.arena.at(id).content, Content::Empty);
+        self.arena.release(id);
+        match content {
+            Content::Block(block) => block,
+            _ => unreachable!("a block was asked for"),
+        }
     }
 
     /// An item joins the end of its line.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::{Aftermath, Phase, State};
+use super::{Aftermath, Phase, State, Trash};
 use crate::engine::Engine;
 use crate::options::Options;
 use crate::timer::Alarm;
@@ -132,7 +132,7 @@ impl<I, O, E> State<I, O, E> {
     fn sleep(&mut self, id: u64, waker: &Waker, after: &mut Aftermath<I, O, E>) -> Next<I, O, E> {
         match self.runners.idle.iter_mut().find(|(idle, _)| *idle == id) {
             Some((_, known)) if known.will_wake(waker) => {}
-            Some((_, known)) => after.old_waker = Some(std::mem::replace(known, waker.clone())),
+            Some((_, known)) => after.drop_waker(Some(std::mem::replace(known, waker.clone()))),
             None => self.runners.idle.push((id, waker.clone())),
         }
         let watches = *self.runners.watcher.get_or_insert(id) == id;
@@ -162,10 +162,10 @@ impl<I, O, E> State<I, O, E> {
             self.runners.called = None;
         }
         if let Some(place) = self.runners.idle.iter().position(|(idle, _)| *idle == id) {
-            after.old_waker = Some(self.runners.idle.swap_remove(place).1);
+            after.drop_waker(Some(self.runners.idle.swap_remove(place).1));
         }
         if self.runners.count == 0 {
-            after.engines.extend(self.handed.drain(..));
+            after.trash.extend(self.handed.drain(..).map(Trash::Engine));
             self.end_all_unstarted(after);
         } else if came || !self.runners.idle.is_empty() {
             self.kick(options, after);

@@ -6,13 +6,14 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::timers::Due;
-use super::{Aftermath, Arrival, Phase, State};
+use super::{Aftermath, Arrival, Phase, State, Trash};
 use crate::arena::{Caller, Content, Id, NONE};
 use crate::engine::{Core, Engine};
 use crate::error::{BatchError, Reply};
 use crate::handler::Entry;
 use crate::options::Options;
 use crate::policy::Policy;
+use crate::seats::Presence;
 use crate::shared::Shared;
 
 /// Items that run again together.
@@ -31,15 +32,30 @@ pub(crate) struct Verdict {
     pub(crate) failed: bool,
 }
 
-/// A caller's place, and the batch of its one item, which has started.
-type Alone<I, O, E> = (Id, Engine<I, O, E>);
-
-/// Items that nobody waits for and that have outputs, by their epochs.
+/// Items of a batch that have ended and whose callers, if they have any, were answered.
 #[derive(Debug, Default)]
-pub(crate) struct Forgotten {
-    pub(crate) items: usize,
-    pub(crate) bytes: u64,
-    pub(crate) epochs: SmallVec<[(u32, u64); 2]>,
+pub(crate) struct Tally {
+    items: usize,
+    failed: u64,
+    bytes: u64,
+    /// How many items of which epochs, and how many of them failed.
+    epochs: SmallVec<[(u32, u64, u64); 2]>,
+}
+
+impl Tally {
+    #[inline]
+    pub(crate) fn add(&mut self, epoch: u32, bytes: u32, failed: bool) {
+        self.items += 1;
+        self.failed += u64::from(failed);
+        self.bytes += u64::from(bytes);
+        match self.epochs.last_mut() {
+            Some((last, items, of_them)) if *last == epoch => {
+                *items += 1;
+                *of_them += u64::from(failed);
+            }
+            _ => self.epochs.push((epoch, 1, u64::from(failed))),
+        }
+    }
 }
 
 impl<I, O, E> State<I, O, E> {
@@ -69,7 +85,7 @@ impl<I, O, E> State<I, O, E> {
         if self.phase == Phase::Open && self.spare.len() < options.max_in_flight {
             self.spare.push(engine);
         } else {
-            after.engines.push(engine);
+            after.trash.push(Trash::Engine(engine));
         }
     }
 
@@ -79,76 +95,59 @@ impl<I, O, E> State<I, O, E> {
         &mut self,
         shared: &Arc<Shared<I, O, E>>,
         arrival: &mut Option<Arrival<I>>,
-    ) -> Option<Alone<I, O, E>> {
+    ) -> Option<Engine<I, O, E>> {
         let options = &shared.options;
         let idle = self.held == self.in_flight && self.phase == Phase::Open && self.permits < self.limit(options);
         if !idle || !options.inline || !self.never_lingers(options) || !self.breaker.lets_start(|| options.now()) {
             return None;
         }
         let fits = |arrival: &mut Arrival<I>| {
-            arrival.weight <= options.max_weight && self.has_room(options, arrival.bytes)
+            arrival.weight <= options.max_weight && arrival.deadline.is_none() && self.has_room(options, arrival.bytes)
         };
-        let Arrival { item, deadline, bytes, .. } = arrival.take_if(fits)?;
+        let Arrival { item, bytes, .. } = arrival.take_if(fits)?;
         let mut engine = self.engine(shared);
         if engine.seat == NONE {
-            engine.seat = self.arena.claim().0;
+            engine.seat = self.seats.claim(&mut self.free_seats, None);
         }
-        let id = engine.seat;
-        let epoch = self.epochs.enter();
-        let place = self.arena.at(id);
-        place.epoch = epoch;
-        place.bytes = bytes;
-        place.deadline = deadline;
-        place.running = true;
-        place.caller = Caller::Reply;
-        if let Some(deadline) = deadline {
-            self.add_timer(options, deadline.get(), Due::Deadline(id));
-        }
+        let (seat, epoch) = (engine.seat, self.epochs.enter());
         self.held += 1;
         self.held_bytes += u64::from(bytes);
         self.kept_bytes += u64::from(bytes);
         self.in_flight += 1;
         self.counts.accepted += 1;
         let core = engine.core();
-        core.entries.push(Entry { item: Some(item), reply: None, id, epoch, bytes });
+        core.entries.push(Entry { item: Some(item), reply: None, seat, place: NONE, epoch, bytes });
         self.started(options, core, 0);
-        Some((id, engine))
+        Some(engine)
     }
 
-    /// A caller's own batch was ready at once. If nobody else has to hear of it, that was all; its seat stays the engine's.
+    /// A caller's own batch was ready at once, and so it has its reply. Whether somebody else has to hear of it.
     #[inline]
     pub(crate) fn end_alone(
         &mut self,
         options: &Options<I, O, E>,
-        mut engine: Engine<I, O, E>,
-    ) -> Result<Reply<O, E>, Engine<I, O, E>> {
-        let quiet = self.phase == Phase::Open
-            && self.held == self.in_flight
-            && self.timers.is_empty()
-            && self.handed.is_empty()
-            && self.epochs.is_one()
-            && self.spare.len() < options.max_in_flight
-            && !options.counts_outcomes;
-        let core = engine.core();
-        if !quiet || core.entries.len() != 1 {
-            return Err(engine);
-        }
-        let Entry { reply, epoch, bytes, id, .. } = core.entries.pop().expect("there is one");
-        core.running = false;
+        core: &mut Core<I, O, E>,
+        after: &mut Aftermath<I, O, E>,
+    ) -> (Reply<O, E>, bool) {
+        let Entry { reply, epoch, bytes, .. } = core.entries.pop().expect("there is one");
         let reply = reply.expect("a batch that has run is answered");
-        let place = self.arena.at(id);
-        place.running = false;
-        place.caller = Caller::None;
+        core.running = false;
+        self.permits -= 1;
+        self.in_flight -= 1;
         self.held -= 1;
         self.held_bytes -= u64::from(bytes);
         self.kept_bytes -= u64::from(bytes);
-        self.in_flight -= 1;
-        self.permits -= 1;
         self.counts.batches += 1;
         *(if reply.is_ok() { &mut self.counts.succeeded } else { &mut self.counts.failed }) += 1;
-        self.epochs.leave_alone(epoch, reply.is_err());
-        self.spare.push(engine);
-        Ok(reply)
+        self.epochs.leave(epoch, reply.is_err(), after);
+        let more = self.held != self.in_flight
+            || self.phase != Phase::Open
+            || !self.timers.is_empty()
+            || !self.handed.is_empty();
+        if more {
+            self.admit(options, after);
+        }
+        (reply, more)
     }
 
     fn started(&mut self, options: &Options<I, O, E>, core: &mut Core<I, O, E>, attempt: u32) {
@@ -199,51 +198,47 @@ impl<I, O, E> State<I, O, E> {
         after: &mut Aftermath<I, O, E>,
     ) {
         let size = self.batch_size(options, lane);
-        let mut weight = 0;
-        while core.entries.len() < size {
+        let (mut taken, mut weight) = (0, 0);
+        while taken < size {
             let Some(id) = self.lanes.first(lane) else { break };
-            if let Content::Block(block) = &mut self.arena.at(id).content {
-                // Whole blocks change hands as they are. Parts go one by one, if they weigh nothing: else what is left would have to be weighed.
-                let room = size - core.entries.len();
-                let fits = weight + block.weight <= u64::from(options.max_weight);
-                if block.entries.len() <= room && (fits || core.entries.is_empty()) {
-                    weight += block.weight;
-                    let block = std::mem::replace(&mut self.arena.at(id).content, Content::Empty);
-                    self.step_out(id);
-                    self.arena.release(id);
-                    let Content::Block(mut block) = block else { unreachable!("seen above") };
-                    self.in_flight += block.entries.len();
-                    if options.size.is_some() {
-                        self.kept_bytes += block.entries.iter().map(|entry| u64::from(entry.bytes)).sum::<u64>();
-                    }
-                    if core.entries.is_empty() {
-                        let entries = Vec::from(std::mem::take(&mut block.entries));
-                        block.entries = std::mem::replace(&mut core.entries, entries).into();
-                    } else {
-                        core.entries.extend(block.entries.drain(..));
-                    }
-                    self.spare_blocks.push(block);
-                } else if block.weight == 0 || core.entries.is_empty() {
-                    let taken = room.min(block.entries.len());
-                    self.kept_bytes +=
-                        block.entries.iter().take(taken).map(|entry| u64::from(entry.bytes)).sum::<u64>();
-                    core.entries.extend(block.entries.drain(..taken));
-                    self.in_flight += taken;
-                } else {
+            let item_weight = u64::from(self.arena.at(id).weight);
+            let Content::Block(block) = &mut self.arena.at(id).content else {
+                if weight + item_weight > u64::from(options.max_weight) && taken > 0 {
                     break;
                 }
+                weight += item_weight;
+                taken += 1;
+                core.unpack();
+                self.step_out(id);
+                let entry = self.start_item(id, after);
+                core.entries.push(entry);
                 continue;
-            }
-            let item_weight = u64::from(self.arena.at(id).weight);
-            if weight + item_weight > u64::from(options.max_weight) && !core.entries.is_empty() {
+            };
+            // Whole blocks change hands as they are. Parts go one by one, if they weigh nothing: else what is left would have to be weighed.
+            let room = size - taken;
+            let fits = weight + block.weight <= u64::from(options.max_weight);
+            let bytes = |count| block.items.iter().take(count).map(|queued| u64::from(queued.bytes)).sum::<u64>();
+            if block.items.len() <= room && (fits || taken == 0) {
+                weight += block.weight;
+                taken += block.items.len();
+                self.in_flight += block.items.len();
+                if options.size.is_some() {
+                    self.kept_bytes += bytes(usize::MAX);
+                }
+                let block = self.take_block(id);
+                core.blocks.push(block);
+            } else if block.weight == 0 || taken == 0 {
+                let part = room.min(block.items.len());
+                self.kept_bytes += bytes(part);
+                core.unpack();
+                core.entries.extend(block.items.drain(..part).map(Entry::from));
+                self.in_flight += part;
+                taken += part;
+            } else {
                 break;
             }
-            weight += item_weight;
-            self.step_out(id);
-            let entry = self.start_item(id, after);
-            core.entries.push(entry);
         }
-        self.left(lane, core.entries.len());
+        self.left(lane, taken);
     }
 
     /// An item leaves its line for a batch.
@@ -255,16 +250,16 @@ impl<I, O, E> State<I, O, E> {
         let Content::Item(item) = std::mem::replace(&mut place.content, Content::Empty) else {
             unreachable!("an item in line is there")
         };
-        let (epoch, bytes, caller) = (place.epoch, place.bytes, place.caller);
+        let (epoch, bytes, seat, caller) = (place.epoch, place.bytes, place.seat, place.caller);
         self.kept_bytes += u64::from(bytes);
-        let mut entry = Entry { item: Some(item), reply: None, id: NONE, epoch, bytes };
+        let mut entry = Entry { item: Some(item), reply: None, seat, place: NONE, epoch, bytes };
         if caller == Caller::None {
             self.forget_deadline(id);
             self.arena.release(id);
             self.in_flight += 1;
         } else {
             place.running = true;
-            entry.id = id;
+            entry.place = id;
             self.unshare(id, after);
             self.in_flight += self.members(id) as usize;
         }
@@ -280,26 +275,21 @@ impl<I, O, E> State<I, O, E> {
         after: &mut Aftermath<I, O, E>,
     ) {
         for mut entry in group.entries {
-            after.replies.extend(entry.reply.take());
-            let members = self.members_of(entry.id);
+            after.trash.extend(entry.reply.take().map(Trash::Reply));
+            let members = self.members_of(entry.place);
             self.in_flight += members;
-            if entry.id != NONE {
-                let place = self.arena.at(entry.id);
-                place.resting = false;
-                let answered = matches!(place.content, Content::Reply(_));
-                let wanted = match place.caller {
-                    Caller::Shared => place.followers != NONE,
-                    caller => caller == Caller::Reply && !answered,
-                };
-                if !wanted {
-                    let count = if answered { &mut self.counts.failed } else { &mut self.counts.cancelled };
-                    *count += members as u64;
-                    after.items.extend(entry.item.take());
-                    self.end_entry(entry, None, after);
-                    continue;
-                }
+            if entry.place != NONE {
+                self.arena.at(entry.place).resting = false;
             }
-            core.entries.push(entry);
+            let presence = if entry.seat == NONE { Presence::Waits } else { self.seats.presence(entry.seat) };
+            let shared = entry.seat == NONE && entry.place != NONE;
+            if presence == Presence::Waits && (!shared || self.arena.at(entry.place).followers != NONE) {
+                core.entries.push(entry);
+                continue;
+            }
+            let answered = presence == Presence::Answered;
+            *(if answered { &mut self.counts.failed } else { &mut self.counts.cancelled }) += members as u64;
+            self.end_entry(entry, || BatchError::NoReply, after);
         }
         if !core.entries.is_empty() {
             self.started(options, core, group.attempt);
@@ -311,49 +301,49 @@ impl<I, O, E> State<I, O, E> {
         if id == NONE { 1 } else { self.members(id) as usize }
     }
 
-    /// The callers that share the items of a batch that has run: each becomes one of its own, to be answered with a clone. Returned are
-    /// the numbers of the entries and the places and epochs of the callers.
-    pub(crate) fn part(&mut self, core: &Core<I, O, E>) -> Vec<(usize, Id, u32)> {
+    /// Ends what is known of single items of a batch that has run: their deadlines, and who shares them. Returned are the numbers of the
+    /// shared ones' entries, which keep their places' numbers as a mark, with the seats and epochs of those who shared them.
+    pub(crate) fn detach(&mut self, core: &mut Core<I, O, E>) -> Vec<(usize, Id, u32)> {
         let mut callers = Vec::new();
-        for (number, entry) in core.entries.iter().enumerate().filter(|(_, entry)| entry.id != NONE) {
-            if self.arena.at(entry.id).caller != Caller::Shared {
-                continue;
+        for (number, entry) in core.entries.iter_mut().enumerate().filter(|(_, entry)| entry.place != NONE) {
+            let id = entry.place;
+            self.forget_deadline(id);
+            if self.arena.at(id).caller == Caller::Shared {
+                let mut follower = std::mem::replace(&mut self.arena.at(id).followers, NONE);
+                while follower != NONE {
+                    self.forget_deadline(follower);
+                    let place = self.arena.at(follower);
+                    callers.push((number, place.seat, place.epoch));
+                    let next = place.next;
+                    place.content = Content::Empty;
+                    self.arena.release(follower);
+                    follower = next;
+                }
+                self.held_bytes -= u64::from(entry.bytes);
+                self.kept_bytes -= u64::from(entry.bytes);
+            } else {
+                entry.place = NONE;
             }
-            let mut follower = std::mem::replace(&mut self.arena.at(entry.id).followers, NONE);
-            while follower != NONE {
-                let place = self.arena.at(follower);
-                place.content = Content::Empty;
-                place.running = true;
-                callers.push((number, follower, place.epoch));
-                follower = place.next;
-            }
+            self.arena.release(id);
         }
         callers
     }
 
-    /// So many items that nobody waits for have outputs.
-    pub(crate) fn forget(&mut self, done: &Forgotten, after: &mut Aftermath<I, O, E>) {
-        self.in_flight -= done.items;
-        self.held -= done.items;
-        self.held_bytes -= done.bytes;
-        self.kept_bytes -= done.bytes;
-        self.counts.succeeded += done.items as u64;
-        for &(epoch, items) in &done.epochs {
-            self.epochs.leave_many(epoch, items, after);
-        }
-    }
-
-    /// A batch has run: its callers are answered, and its permit is free.
+    /// A batch has run, and its permit is free: `tally` is of those who were answered, what is left in `core` are items without a caller
+    /// that failed.
+    #[inline]
     pub(crate) fn settle(
         &mut self,
         options: &Options<I, O, E>,
         core: &mut Core<I, O, E>,
         verdict: Verdict,
+        tally: &Tally,
         after: &mut Aftermath<I, O, E>,
     ) {
         core.running = false;
         self.permits -= 1;
         self.counts.batches += 1;
+        self.spare_blocks.append(&mut core.blocks);
         if let Some(breaker) = &options.breaker
             && let Some(until) = self.breaker.ended(verdict.failed, breaker, || options.now())
         {
@@ -362,63 +352,60 @@ impl<I, O, E> State<I, O, E> {
         if let Some(adaptive) = &mut self.adaptive {
             adaptive.ran(verdict.items, core.began, options.now(), self.counts.accepted);
         }
-        let mut entries = std::mem::take(&mut core.entries);
-        for mut entry in entries.drain(..) {
-            let reply = entry.reply.take();
-            // What is still here has no destructor, or goes to the sink, or failed for want of a budget.
-            if std::mem::needs_drop::<I>() {
-                after.items.extend(entry.item.take_if(|_| entry.id != NONE || !matches!(reply, Some(Err(_)))));
-            }
-            let shared = entry.id != NONE && self.arena.at(entry.id).caller == Caller::Shared;
-            if !shared {
-                let count =
-                    if matches!(reply, Some(Ok(_))) { &mut self.counts.succeeded } else { &mut self.counts.failed };
-                *count += 1;
-            }
-            self.end_entry(entry, reply, after);
+        self.in_flight -= tally.items;
+        self.held -= tally.items;
+        self.held_bytes -= tally.bytes;
+        self.kept_bytes -= tally.bytes;
+        self.counts.succeeded += tally.items as u64 - tally.failed;
+        self.counts.failed += tally.failed;
+        for &(epoch, items, failed) in &tally.epochs {
+            self.epochs.leave_many(epoch, items, failed, after);
         }
-        core.entries = entries;
+        for mut entry in core.entries.drain(..) {
+            let Some(Err(error)) = entry.reply.take() else { unreachable!("the others are in the tally") };
+            self.counts.failed += 1;
+            self.in_flight -= 1;
+            self.held -= 1;
+            self.held_bytes -= u64::from(entry.bytes);
+            self.kept_bytes -= u64::from(entry.bytes);
+            self.epochs.leave(entry.epoch, true, after);
+            after.give_up(entry.item, error);
+        }
         if !self.waiting.is_empty() {
             self.admit(options, after);
         }
     }
 
-    /// An item of a batch has ended, with `reply` for whoever waits for one.
-    fn end_entry(&mut self, entry: Entry<I, O, E>, reply: Option<Reply<O, E>>, after: &mut Aftermath<I, O, E>) {
-        let Entry { item, id, epoch, bytes, .. } = entry;
-        self.held_bytes -= u64::from(bytes);
-        self.kept_bytes -= u64::from(bytes);
-        let failed = !matches!(reply, Some(Ok(_)));
-        if id == NONE {
-            match reply {
-                Some(Err(error)) => after.give_up(item, error),
-                Some(Ok(output)) if std::mem::needs_drop::<O>() => after.replies.push(Ok(output)),
-                _ => {}
-            }
+    /// An item that has left its line ends without another run.
+    fn end_entry(
+        &mut self,
+        mut entry: Entry<I, O, E>,
+        error: impl Fn() -> BatchError<E>,
+        after: &mut Aftermath<I, O, E>,
+    ) {
+        after.trash.extend(entry.reply.take().map(Trash::Reply));
+        self.held_bytes -= u64::from(entry.bytes);
+        self.kept_bytes -= u64::from(entry.bytes);
+        let id = entry.place;
+        let shared = id != NONE && self.arena.at(id).caller == Caller::Shared;
+        if shared {
+            self.in_flight -= self.members(id) as usize;
+            self.end_followers(id, &error, after);
+        } else if entry.seat == NONE {
+            after.give_up(entry.item.take(), error());
         } else {
-            self.forget_deadline(id);
-            let place = self.arena.at(id);
-            place.running = false;
-            let shared = place.caller == Caller::Shared;
-            if place.caller == Caller::Reply {
-                if matches!(place.content, Content::Empty) {
-                    place.content = reply.map_or(Content::Empty, Content::Reply);
-                    after.wake(place.waker.take());
-                } else {
-                    // Answered before: its deadline has passed, or the batcher was closed.
-                    after.replies.extend(reply);
-                }
-            } else {
-                after.replies.extend(reply);
-                self.arena.release(id);
-            }
-            if shared {
-                return;
-            }
+            after.told(self.seats.reply(entry.seat, Err(error())));
         }
-        self.in_flight -= 1;
-        self.held -= 1;
-        self.epochs.leave(epoch, failed, after);
+        after.trash.extend(entry.item.take().map(Trash::Item));
+        if id != NONE {
+            self.forget_deadline(id);
+            self.arena.release(id);
+        }
+        if !shared {
+            self.in_flight -= 1;
+            self.held -= 1;
+            self.epochs.leave(entry.epoch, true, after);
+        }
     }
 
     /// Items of a batch that runs no longer wait until they run again, without a permit. With a time to wait they are retries, which have a
@@ -443,10 +430,10 @@ impl<I, O, E> State<I, O, E> {
         }
         self.counts.reruns += group.entries.len() as u64;
         for entry in &group.entries {
-            let members = self.members_of(entry.id);
+            let members = self.members_of(entry.place);
             self.in_flight -= members;
-            if entry.id != NONE {
-                self.arena.at(entry.id).resting = true;
+            if entry.place != NONE {
+                self.arena.at(entry.place).resting = true;
             }
         }
         let wait = wait.map_or(0, |wait| wait.as_nanos() as u64);
@@ -472,50 +459,24 @@ impl<I, O, E> State<I, O, E> {
         self.rested.extend(std::mem::take(&mut self.resting).into_values());
     }
 
+    /// Whether the item of the caller at this seat waits until it runs again.
+    pub(super) fn rests(&self, seat: Id) -> bool {
+        let mut groups = self.rested.iter().chain(self.resting.values());
+        groups.any(|group| group.entries.iter().any(|entry| entry.seat == seat))
+    }
+
     /// Ends everything that waits to run again: it has failed.
     pub(super) fn end_all_resting(&mut self, after: &mut Aftermath<I, O, E>) {
         self.end_rest();
         while let Some(group) = self.rested.pop_front() {
-            for mut entry in group.entries {
-                let members = self.members_of(entry.id);
+            for entry in group.entries {
+                let members = self.members_of(entry.place);
                 self.in_flight += members;
                 self.counts.closed += members as u64;
-                if entry.id == NONE {
-                    self.end_entry(entry, Some(Err(BatchError::Closed { started: true })), after);
-                    continue;
+                if entry.place != NONE {
+                    self.arena.at(entry.place).resting = false;
                 }
-                after.items.extend(entry.item.take());
-                after.replies.extend(entry.reply.take());
-                let id = entry.id;
-                self.arena.at(id).resting = false;
-                let mut follower = std::mem::replace(&mut self.arena.at(id).followers, NONE);
-                while follower != NONE {
-                    let next = self.arena.at(follower).next;
-                    self.in_flight -= 1;
-                    self.answer(follower, Err(BatchError::Closed { started: true }), after);
-                    follower = next;
-                }
-                self.end_entry(entry, Some(Err(BatchError::Closed { started: true })), after);
-            }
-        }
-    }
-
-    /// Answers whoever waits for a batch that runs.
-    pub(super) fn close_running(&mut self, after: &mut Aftermath<I, O, E>) {
-        for id in 0..self.arena.len() {
-            let place = self.arena.at(id);
-            match place.content {
-                Content::Empty if place.running && place.caller == Caller::Reply => {
-                    place.content = Content::Reply(Err(BatchError::Closed { started: true }));
-                    after.wake(place.waker.take());
-                }
-                Content::Follows(item) => {
-                    self.step_away(id, item);
-                    self.counts.closed += 1;
-                    self.answer(id, Err(BatchError::Closed { started: true }), after);
-                    self.without_follower(item, after);
-                }
-                _ => {}
+                self.end_entry(entry, || BatchError::Closed { started: true }, after);
             }
         }
     }

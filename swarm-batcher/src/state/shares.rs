@@ -6,9 +6,9 @@ use std::task::Waker;
 use hashbrown::{HashMap, HashTable};
 
 use super::timers::Due;
-use super::{Aftermath, Arrival, State, Taken};
-use crate::arena::{Caller, Content, Id, NONE};
-use crate::error::Reason;
+use super::{Aftermath, Arrival, State, Taken, Trash};
+use crate::arena::{Caller, Content, Id, NONE, Ticket};
+use crate::error::{BatchError, Reason};
 use crate::key::AnyKey;
 use crate::options::Options;
 use crate::policy::OnFull;
@@ -48,28 +48,29 @@ impl<I, O, E> State<I, O, E> {
     ) -> Result<Taken, (I, Reason)> {
         if let Some(reason) = self.refuses_share(options, lane, &arrival, share.is_err(), after) {
             self.refuse(lane, after);
-            after.keys.extend(share.err().map(|(_, key)| key));
+            after.trash.extend(share.err().map(|(_, key)| Trash::Key(key)));
             return Err((arrival.item, reason));
         }
-        let (waker, deadline) = (arrival.waker.clone(), arrival.deadline);
+        let mut arrival = arrival;
+        let (waker, deadline) = (arrival.waker.take(), arrival.deadline);
         let item = match share {
             Ok(item) => {
-                after.items.push(arrival.item);
+                after.drop_item(arrival.item);
                 self.counts.coalesced += 1;
                 item
             }
             Err((hash, key)) => {
-                let arrival = Arrival { called: false, waker: None, deadline: None, ..arrival };
+                let arrival = Arrival { called: false, deadline: None, ..arrival };
                 let item = self.put(options, lane, arrival, Caller::Shared);
                 self.shares.hashes.insert(item, hash);
                 self.shares.index.insert_unique(hash, Share { hash, lane, key, item }, |share| share.hash);
                 item
             }
         };
-        let id = self.follow(options, item, waker, deadline);
+        let ticket = self.follow(options, item, waker, deadline);
         self.counts.accepted += 1;
         self.held += 1;
-        Ok(Taken::InLine(id))
+        Ok(Taken::InLine(ticket))
     }
 
     fn refuses_share(
@@ -96,13 +97,14 @@ impl<I, O, E> State<I, O, E> {
         item: Id,
         waker: Option<Waker>,
         deadline: Option<NonZeroU64>,
-    ) -> Id {
+    ) -> Ticket {
         let epoch = self.epochs.enter();
+        let seat = self.seats.claim(&mut self.free_seats, waker);
         let (id, place) = self.arena.claim();
         place.content = Content::Follows(item);
         place.caller = Caller::Reply;
         place.epoch = epoch;
-        place.waker = waker;
+        place.seat = seat;
         place.deadline = deadline;
         if let Some(deadline) = deadline {
             self.add_timer(options, deadline.get(), Due::Deadline(id));
@@ -114,7 +116,7 @@ impl<I, O, E> State<I, O, E> {
         if first != NONE {
             self.arena.at(first).previous = id;
         }
-        id
+        Ticket { seat, place: id }
     }
 
     /// Takes a caller from among those that share an item, in line or running.
@@ -130,6 +132,34 @@ impl<I, O, E> State<I, O, E> {
         if next != NONE {
             self.arena.at(next).previous = previous;
         }
+    }
+
+    /// Ends all who share an item.
+    pub(super) fn end_followers(
+        &mut self,
+        item: Id,
+        error: impl Fn() -> BatchError<E>,
+        after: &mut Aftermath<I, O, E>,
+    ) {
+        loop {
+            let follower = self.arena.at(item).followers;
+            if follower == NONE {
+                return;
+            }
+            self.step_away(follower, item);
+            self.end_follower(follower, error(), after);
+        }
+    }
+
+    /// Ends one that no longer shares an item.
+    pub(super) fn end_follower(&mut self, id: Id, error: BatchError<E>, after: &mut Aftermath<I, O, E>) {
+        self.forget_deadline(id);
+        let place = self.arena.at(id);
+        let (seat, epoch) = (place.seat, place.epoch);
+        self.arena.release(id);
+        after.told(self.seats.reply(seat, Err(error)));
+        self.held -= 1;
+        self.epochs.leave(epoch, true, after);
     }
 
     /// A caller that shares an item goes away; the last one takes an item that has not started along.
@@ -162,7 +192,7 @@ impl<I, O, E> State<I, O, E> {
         if let Some(hash) = self.shares.hashes.remove(&item) {
             let found = self.shares.index.find_entry(hash, |share| share.item == item);
             let share = found.unwrap_or_else(|_| unreachable!("a shared item is in the index")).remove().0;
-            after.keys.push(share.key);
+            after.trash.push(Trash::Key(share.key));
         }
     }
 

@@ -94,14 +94,14 @@ impl<I, O, E> State<I, O, E> {
                 let count = if started { &mut self.counts.failed } else { &mut self.counts.expired };
                 *count += 1;
                 self.step_away(id, item);
-                self.answer(id, Err(BatchError::Deadline { started }), after);
+                self.end_follower(id, BatchError::Deadline { started }, after);
                 self.without_follower(item, after);
             }
             Content::Empty if place.running && place.caller == Caller::Reply => {
-                place.content = Content::Reply(Err(BatchError::Deadline { started: true }));
-                after.wake(place.waker.take());
+                let seat = place.seat;
+                after.told(self.seats.reply_early(seat, Err(BatchError::Deadline { started: true })));
             }
-            Content::Empty | Content::Block(_) | Content::Reply(_) | Content::Admitted | Content::Back(..) => {}
+            Content::Empty | Content::Block(_) => {}
         }
     }
 }

@@ -1,0 +1,229 @@
+//! Where callers wait: each has a seat, which is a small lock of its own, so that replies are laid down and picked up without the
+//! batcher's. Seats are used again, and never move.
+
+use std::sync::OnceLock;
+use std::task::{Poll, Waker};
+
+use crate::arena::{Id, NONE};
+use crate::error::{Reason, Reply};
+use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+
+/// Seats of the first chunk; each has twice as many as the one before.
+const FIRST_CHUNK: u32 = if cfg!(any(swarm_batcher_loom, swarm_batcher_shuttle)) { 4 } else { 64 };
+/// Chunks for all numbers below [`NONE`].
+const CHUNKS: usize = (32 - FIRST_CHUNK.ilog2()) as usize;
+
+/// What is found at a seat. Who refers to it: its caller, and the line or the batch that its item is in.
+pub(crate) enum Seat<I, O, E> {
+    /// Nobody does. The next free one.
+    Free(Id),
+    /// Both do, and there is no reply yet.
+    Waits(Option<Waker>),
+    /// Both do, and the caller was answered without its batch, which still runs.
+    Early(Reply<O, E>),
+    /// The batch alone does: its caller is gone.
+    Left,
+    // The caller alone does.
+    Replied(Reply<O, E>),
+    /// There is room for the item.
+    Admitted,
+    /// The item is given back, and why: it will never run.
+    Back(I, Reason),
+}
+
+/// What is to be dropped, or woken, where no lock is held.
+pub(crate) enum Told<O, E> {
+    Wake(Waker),
+    Nobody,
+    /// The caller is gone, or was answered before.
+    Unwanted(Reply<O, E>),
+}
+
+type Chunk<I, O, E> = Box<[Mutex<Seat<I, O, E>>]>;
+
+/// All seats of a batcher. It grows to as many callers as ever waited at once, and never shrinks.
+pub(crate) struct Seats<I, O, E> {
+    chunks: [OnceLock<Chunk<I, O, E>>; CHUNKS],
+    /// Those that callers gave back: a stack of which single ones are put in and only all are taken out.
+    given_back: AtomicU32,
+}
+
+/// The free seats that the state knows.
+#[derive(Debug)]
+pub(crate) struct FreeSeats {
+    first: Id,
+    /// How many seats there are, free or not.
+    len: Id,
+}
+
+impl FreeSeats {
+    pub(crate) fn new() -> Self {
+        Self { first: NONE, len: 0 }
+    }
+}
+
+impl<I, O, E> Seats<I, O, E> {
+    pub(crate) fn new() -> Self {
+        Self { chunks: [const { OnceLock::new() }; CHUNKS], given_back: AtomicU32::new(NONE) }
+    }
+
+    #[inline]
+    fn at(&self, id: Id) -> &Mutex<Seat<I, O, E>> {
+        let number = id + FIRST_CHUNK;
+        let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
+        let seats = self.chunks[chunk as usize].get().expect("a seat that was given out is there");
+        &seats[(number - (FIRST_CHUNK << chunk)) as usize]
+    }
+
+    /// A seat for a caller. The batcher's lock is held, as `free` shows.
+    #[inline]
+    pub(crate) fn claim(&self, free: &mut FreeSeats, waker: Option<Waker>) -> Id {
+        if free.first == NONE {
+            free.first = self.given_back.swap(NONE, Ordering::Acquire);
+            if free.first == NONE {
+                self.grow(free);
+            }
+        }
+        let id = free.first;
+        let seat = std::mem::replace(&mut *lock(self.at(id)), Seat::Waits(waker));
+        let Seat::Free(next) = seat else { unreachable!("a free seat is free") };
+        free.first = next;
+        id
+    }
+
+    #[cold]
+    fn grow(&self, free: &mut FreeSeats) {
+        let chunk = (free.len + FIRST_CHUNK).ilog2() - FIRST_CHUNK.ilog2();
+        let len = FIRST_CHUNK << chunk;
+        assert!((chunk as usize) < CHUNKS - 1, "a batcher has fewer than two thousand million callers");
+        let last = free.len + len - 1;
+        let seat = |id| Mutex::new(Seat::Free(if id == last { NONE } else { id + 1 }));
+        self.chunks[chunk as usize].get_or_init(|| (free.len..=last).map(seat).collect());
+        free.first = free.len;
+        free.len += len;
+    }
+
+    /// The caller is gone, and so is the batch.
+    #[inline]
+    fn give_back(&self, id: Id, seat: &mut Seat<I, O, E>) -> Seat<I, O, E> {
+        let mut first = self.given_back.load(Ordering::Relaxed);
+        let before = std::mem::replace(seat, Seat::Free(first));
+        while let Err(now) = self.given_back.compare_exchange_weak(first, id, Ordering::Release, Ordering::Relaxed) {
+            first = now;
+            *seat = Seat::Free(first);
+        }
+        before
+    }
+
+    /// The reply, for good: the batch no longer refers to the seat.
+    #[inline]
+    pub(crate) fn reply(&self, id: Id, reply: Reply<O, E>) -> Told<O, E> {
+        let mut seat = lock(self.at(id));
+        match &mut *seat {
+            Seat::Waits(waker) => {
+                let waker = waker.take();
+                *seat = Seat::Replied(reply);
+                waker.map_or(Told::Nobody, Told::Wake)
+            }
+            Seat::Early(_) => {
+                if let Seat::Early(early) = std::mem::replace(&mut *seat, Seat::Left) {
+                    *seat = Seat::Replied(early);
+                }
+                Told::Unwanted(reply)
+            }
+            Seat::Left => {
+                self.give_back(id, &mut seat);
+                Told::Unwanted(reply)
+            }
+            _ => unreachable!("a caller is answered once"),
+        }
+    }
+
+    /// A reply from elsewhere than the batch, which goes on and still refers to the seat.
+    pub(crate) fn reply_early(&self, id: Id, reply: Reply<O, E>) -> Told<O, E> {
+        let mut seat = lock(self.at(id));
+        match &mut *seat {
+            Seat::Waits(waker) => {
+                let waker = waker.take();
+                *seat = Seat::Early(reply);
+                waker.map_or(Told::Nobody, Told::Wake)
+            }
+            _ => Told::Unwanted(reply),
+        }
+    }
+
+    /// Answers every caller whose batch runs; the seats of what stood in line are free by now.
+    pub(crate) fn reply_early_to_all(
+        &self,
+        free: &FreeSeats,
+        reply: impl Fn() -> Reply<O, E>,
+        mut told: impl FnMut(Told<O, E>),
+    ) {
+        for id in 0..free.len {
+            if matches!(&*lock(self.at(id)), Seat::Waits(_)) {
+                told(self.reply_early(id, reply()));
+            }
+        }
+    }
+
+    /// Tells whoever waits for room: it is [`Seat::Admitted`] or gets its item [`Seat::Back`].
+    pub(crate) fn answer_for_room(&self, id: Id, answer: Seat<I, O, E>) -> Option<Waker> {
+        match std::mem::replace(&mut *lock(self.at(id)), answer) {
+            Seat::Waits(waker) => waker,
+            _ => unreachable!("who waits for room does so until it is told"),
+        }
+    }
+
+    /// What the caller finds, which leaves its seat then; or nothing yet, and then `waker` is told. Beside it a waker that is of no more use.
+    #[inline]
+    pub(crate) fn poll(&self, id: Id, waker: &Waker) -> (Poll<Seat<I, O, E>>, Option<Waker>) {
+        let mut seat = lock(self.at(id));
+        match &mut *seat {
+            Seat::Waits(known) if known.as_ref().is_some_and(|known| known.will_wake(waker)) => (Poll::Pending, None),
+            Seat::Waits(known) => (Poll::Pending, known.replace(waker.clone())),
+            Seat::Early(_) => (Poll::Ready(std::mem::replace(&mut *seat, Seat::Left)), None),
+            Seat::Replied(_) | Seat::Admitted | Seat::Back(..) => (Poll::Ready(self.give_back(id, &mut seat)), None),
+            Seat::Free(_) | Seat::Left => unreachable!("a caller that waits has a seat"),
+        }
+    }
+
+    /// The caller need not be told. The waker, to be dropped.
+    pub(crate) fn hush(&self, id: Id) -> Option<Waker> {
+        match &mut *lock(self.at(id)) {
+            Seat::Waits(waker) => waker.take(),
+            _ => None,
+        }
+    }
+
+    /// The caller goes away while its item runs, or after that. What it leaves is to be dropped.
+    pub(crate) fn leave(&self, id: Id) -> Seat<I, O, E> {
+        let mut seat = lock(self.at(id));
+        match &*seat {
+            Seat::Waits(_) | Seat::Early(_) => std::mem::replace(&mut *seat, Seat::Left),
+            Seat::Replied(_) | Seat::Admitted | Seat::Back(..) => self.give_back(id, &mut seat),
+            Seat::Free(_) | Seat::Left => unreachable!("a caller leaves once"),
+        }
+    }
+
+    /// Caller and item are gone together, before the item ran.
+    pub(crate) fn clear(&self, id: Id) -> Seat<I, O, E> {
+        self.give_back(id, &mut lock(self.at(id)))
+    }
+
+    /// Whether the caller waits for a reply, or was answered without its batch, or is gone.
+    pub(crate) fn presence(&self, id: Id) -> Presence {
+        match &*lock(self.at(id)) {
+            Seat::Early(_) => Presence::Answered,
+            Seat::Left => Presence::Gone,
+            _ => Presence::Waits,
+        }
+    }
+}
+
+/// See [`Seats::presence`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Waits,
+    Answered,
+    Gone,
+}
