@@ -280,6 +280,8 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
         let (max_bytes, size) = self.bytes.map_or((u64::MAX, None), |(bytes, size)| (bytes, Some(size)));
         let max_in_flight = self.max_in_flight.unwrap_or(if adaptive { ADAPTIVE_IN_FLIGHT } else { 1 });
         let counts_outcomes = adaptive || self.retry.is_some() || self.breaker.is_some() || self.share.is_some();
+        let one_line = self.key_by.is_none() && self.share.is_none() && self.levels == 1;
+        let plain = one_line && weigh.is_none() && size.is_none() && self.breaker.is_none();
         let options = Options {
             max_batch_items: self.max_batch_items,
             max_weight,
@@ -302,6 +304,7 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
             key_by: self.key_by,
             share: self.share,
             clock: Instant::now(),
+            plain,
             counts_outcomes,
             timed: adaptive,
         };

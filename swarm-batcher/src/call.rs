@@ -41,28 +41,44 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
 
     #[inline]
     fn begin(&mut self, arrival: Arrival<I>, context: &mut Context<'_>) -> Poll<Reply<O, E>> {
+        let inside = is_inside(self.shared);
+        let mut inbox = self.shared.lock_inbox();
+        let arrival = match if inside { Err(arrival) } else { inbox.sit_down(arrival, context.waker()) } {
+            Ok(ticket) => {
+                drop(inbox);
+                self.stage = Stage::Waiting(ticket);
+                return Poll::Pending;
+            }
+            Err(arrival) => arrival,
+        };
+        let arrival = match inbox.run_alone(arrival) {
+            Ok(engine) => {
+                drop(inbox);
+                return self.run_alone(engine, context);
+            }
+            Err(arrival) => arrival,
+        };
+        let mut state = Locked::whole(inbox, &self.shared.options);
         let mut arrival = Some(arrival);
-        let mut state = self.shared.lock();
         if let Some(engine) = state.begin_alone(self.shared, &mut arrival) {
             drop(state);
             return self.run_alone(engine, context);
         }
         let arrival = arrival.expect("it did not begin");
+        if inside {
+            state.count_rejected();
+            return Poll::Ready(Err(BatchError::Rejected(Reason::Reentrant)));
+        }
         self.join(state, arrival, context)
     }
 
     /// Joins those that are there.
     fn join(
         &mut self,
-        state: Locked<'_, I, O, E>,
+        state: Locked<'a, I, O, E>,
         mut arrival: Arrival<I>,
         context: &mut Context<'_>,
     ) -> Poll<Reply<O, E>> {
-        if is_inside(self.shared) {
-            let mut state = state;
-            state.count_rejected();
-            return Poll::Ready(Err(BatchError::Rejected(Reason::Reentrant)));
-        }
         arrival.waker = Some(context.waker().clone());
         let mut after = Aftermath::new();
         let (state, taken) = self.shared.accept_with(state, arrival, &mut after);
@@ -93,8 +109,14 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
         match engine.poll(shared, context) {
             Poll::Ready(Ended::Whole) => {
                 Shared::drop_items(engine.core());
+                let mut engine = Some(engine);
+                let mut inbox = shared.lock_inbox();
+                if let Some(reply) = inbox.ran_alone(&mut engine) {
+                    return Poll::Ready(reply);
+                }
+                let mut engine = engine.expect("it was not kept");
                 let mut after = Aftermath::new();
-                let mut state = shared.lock();
+                let mut state = Locked::whole(inbox, options);
                 let (reply, more) = state.end_alone(options, engine.core(), &mut after);
                 state.put_aside(options, engine, &mut after);
                 if more {
@@ -393,7 +415,8 @@ impl<I, O, E> Drop for Push<'_, I, O, E> {
 /// Takes an item that nobody waits for.
 #[inline]
 pub(crate) fn push<I, O, E>(shared: &Arc<Shared<I, O, E>>, arrival: Arrival<I>) -> Result<Taken, Rejected<I>> {
-    match shared.push_quietly(arrival) {
+    let put_down = shared.lock_inbox().put_down(arrival);
+    match put_down {
         Ok(()) => Ok(Taken::Forgotten),
         Err(arrival) => push_aloud(shared, arrival),
     }

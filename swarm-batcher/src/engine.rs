@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::arena::{Block, Id, NONE};
-use crate::error::BatchError;
+use crate::error::{BatchError, Reply};
 use crate::handler::{Batch, BatchHandler, Entry};
 use crate::shared::Shared;
 use crate::sync::thread_local;
@@ -34,6 +34,23 @@ pub(crate) struct Core<I, O, E> {
 }
 
 impl<I, O, E> Core<I, O, E> {
+    /// Begins with one item.
+    #[inline]
+    pub(crate) fn start_alone(&mut self, entry: Entry<I, O, E>) {
+        self.entries.push(entry);
+        self.attempt = 0;
+        self.began = 0;
+        self.running = true;
+    }
+
+    /// The reply of the one item, its epoch and its bytes. It must have run, and been dropped.
+    #[inline]
+    pub(crate) fn end_alone(&mut self) -> (Reply<O, E>, u32, u32) {
+        let Entry { reply, epoch, bytes, .. } = self.entries.pop().expect("there is one");
+        self.running = false;
+        (reply.expect("a batch that has run is answered"), epoch, bytes)
+    }
+
     /// Moves the items of the blocks to the others.
     #[inline]
     pub(crate) fn unpack(&mut self) {

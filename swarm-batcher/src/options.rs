@@ -36,6 +36,8 @@ pub(crate) struct Options<I, O, E> {
     pub(crate) share: Option<Share<I, O, E>>,
     /// The batcher's time begins here.
     pub(crate) clock: Instant,
+    /// Whether one item is like another: no keys, levels, weights or sizes, nothing is shared, and no breaker turns callers away.
+    pub(crate) plain: bool,
     /// Whether more follows from how a batch went than that its callers are answered.
     pub(crate) counts_outcomes: bool,
     /// Whether anybody asks how long batches run.

@@ -1,9 +1,11 @@
 //! What the handles, callers and runners of a batcher share, and the way of an item from outside to behind the lock and back.
 
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use tokio::runtime::Handle;
 
 use crate::arena::NONE;
@@ -13,13 +15,48 @@ use crate::handler::Entry;
 use crate::options::Options;
 use crate::seats::{Seats, Told};
 use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, ShareKey, State, Taken, Tally, Verdict, Wakers};
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{Mutex, MutexGuard, lock_busy};
 
 /// Starts the runner of a number, in the runtime that is given; without one, says that the runner is gone.
 pub(crate) type Spawn<I, O, E> = fn(Option<Handle>, Arc<Shared<I, O, E>>, u64);
 
-/// The state, while it is locked.
-pub(crate) type Locked<'a, I, O, E> = MutexGuard<'a, State<I, O, E>>;
+/// The whole state, while it is locked.
+pub(crate) struct Locked<'a, I, O, E> {
+    state: MutexGuard<'a, State<I, O, E>>,
+    options: &'a Options<I, O, E>,
+}
+
+impl<'a, I, O, E> Locked<'a, I, O, E> {
+    /// All of it, of which the lock is held.
+    #[inline]
+    pub(crate) fn whole(mut state: MutexGuard<'a, State<I, O, E>>, options: &'a Options<I, O, E>) -> Self {
+        state.take_in(options);
+        Self { state, options }
+    }
+}
+
+impl<I, O, E> Deref for Locked<'_, I, O, E> {
+    type Target = State<I, O, E>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.state
+    }
+}
+
+impl<I, O, E> DerefMut for Locked<'_, I, O, E> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.state
+    }
+}
+
+impl<I, O, E> Drop for Locked<'_, I, O, E> {
+    #[inline]
+    fn drop(&mut self) {
+        self.state.open_inbox(self.options);
+    }
+}
 
 /// See the module.
 pub(crate) struct Shared<I, O, E> {
@@ -29,19 +66,25 @@ pub(crate) struct Shared<I, O, E> {
     /// The runtime that the batcher was built in.
     home: Option<Handle>,
     pub(crate) seats: Arc<Seats<I, O, E>>,
-    state: Mutex<State<I, O, E>>,
+    state: CachePadded<Mutex<State<I, O, E>>>,
 }
 
 impl<I, O, E> Shared<I, O, E> {
     pub(crate) fn new(options: Options<I, O, E>, handler: Box<dyn Start<I, O, E>>, spawn: Spawn<I, O, E>) -> Self {
         let seats = Arc::new(Seats::new());
-        let state = Mutex::new(State::new(&options, Arc::clone(&seats)));
+        let state = CachePadded::new(Mutex::new(State::new(&options, Arc::clone(&seats))));
         Self { options, handler, spawn, home: Handle::try_current().ok(), seats, state }
+    }
+
+    /// The lock alone, to put an item down.
+    #[inline]
+    pub(crate) fn lock_inbox(&self) -> MutexGuard<'_, State<I, O, E>> {
+        lock_busy(&self.state)
     }
 
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, I, O, E> {
-        lock(&self.state)
+        Locked::whole(self.lock_inbox(), &self.options)
     }
 
     /// Where a runner could run. A model's run in threads of its own.
@@ -77,15 +120,6 @@ impl<I, O, E> Shared<I, O, E> {
             found = Some((state, lane));
         });
         found.expect("the key was shown")
-    }
-
-    /// Takes an item that nobody waits for, if that starts nothing: nothing is left to be done then.
-    #[inline]
-    pub(crate) fn push_quietly(&self, arrival: Arrival<I>) -> Result<(), Arrival<I>> {
-        if self.options.key_by.is_some() {
-            return Err(arrival);
-        }
-        self.lock().push_quietly(&self.options, arrival)
     }
 
     /// Takes an item into its line. What it starts is for the caller to say, who holds the lock then.

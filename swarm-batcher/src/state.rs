@@ -3,6 +3,7 @@
 
 mod aftermath;
 mod epochs;
+mod inbox;
 mod lanes;
 mod runners;
 mod running;
@@ -17,6 +18,7 @@ use std::task::Waker;
 pub(crate) use aftermath::{Aftermath, Trash, Wakers};
 use epochs::Epochs;
 pub use epochs::FlushReport;
+use inbox::Inbox;
 use lanes::Lanes;
 pub(crate) use lanes::ONLY_LANE;
 pub(crate) use runners::Next;
@@ -33,15 +35,16 @@ use crate::engine::Engine;
 use crate::error::{BatchError, Reason};
 use crate::options::Options;
 use crate::policy::OnFull;
-use crate::seats::{FreeSeats, Seat, Seats};
+use crate::seats::{Seat, Seats};
 use crate::stats::Stats;
 use crate::timer::Alarm;
 
 /// See the module.
+#[repr(C)]
 pub(crate) struct State<I, O, E> {
+    inbox: Inbox<I, O, E>,
     arena: Arena<I>,
     seats: Arc<Seats<I, O, E>>,
-    free_seats: FreeSeats,
     lanes: Lanes,
     shares: Shares,
     /// Batches that wait until they run again, and those whose wait is over.
@@ -129,9 +132,9 @@ enum Whereabouts {
 impl<I, O, E> State<I, O, E> {
     pub(crate) fn new(options: &Options<I, O, E>, seats: Arc<Seats<I, O, E>>) -> Self {
         Self {
+            inbox: Inbox::new(),
             arena: Arena::new(),
             seats,
-            free_seats: FreeSeats::new(),
             lanes: Lanes::new(options.levels),
             shares: Shares::default(),
             resting: BTreeMap::new(),
@@ -224,29 +227,11 @@ impl<I, O, E> State<I, O, E> {
         self.counts.rejected += 1;
     }
 
-    /// Takes an item that nobody waits for into the only lane, if there is room and nothing starts with it.
-    #[inline]
-    pub(crate) fn push_quietly(&mut self, options: &Options<I, O, E>, arrival: Arrival<I>) -> Result<(), Arrival<I>> {
-        let taken = self.phase == Phase::Open
-            && self.waiting.is_empty()
-            && arrival.deadline.is_none()
-            && arrival.weight <= options.max_weight
-            && self.has_room(options, arrival.bytes)
-            && self.starts_nothing(options, arrival.weight);
-        if !taken {
-            return Err(arrival);
-        }
-        self.counts.accepted += 1;
-        self.held += 1;
-        self.put_to_others(options, ONLY_LANE, arrival);
-        Ok(())
-    }
-
     /// Puts an item at the end of its line, at a place of its own.
     fn put(&mut self, options: &Options<I, O, E>, lane: u32, arrival: Arrival<I>, caller: Caller) -> Id {
         let Arrival { item, waker, level, deadline, weight, bytes, .. } = arrival;
         let waits = matches!(caller, Caller::Reply | Caller::Room);
-        let seat = if waits { self.seats.claim(&mut self.free_seats, waker) } else { NONE };
+        let seat = if waits { self.seats.claim(&mut self.inbox.free_seats, waker) } else { NONE };
         let (id, place) = self.arena.claim();
         place.content = Content::Item(item);
         place.seat = seat;
@@ -473,7 +458,7 @@ impl<I, O, E> State<I, O, E> {
         self.phase = Phase::Closed;
         self.end_all_unstarted(after);
         let closed = || Err(BatchError::Closed { started: true });
-        self.seats.reply_early_to_all(&self.free_seats, closed, |told| after.told(told));
+        self.seats.reply_early_to_all(&self.inbox.free_seats, closed, |told| after.told(told));
         self.kick(options, after);
     }
 

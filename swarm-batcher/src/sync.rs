@@ -21,9 +21,38 @@ pub(crate) use std::{
     thread_local,
 };
 
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
+
+const LOOKS: u32 = 40;
+const MOST_PAUSES: u32 = 6;
 
 /// Locks, whatever happened to who held the lock before: user code under it is the comparison of keys alone, and that changes nothing.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same for a lock that is held for a moment at a time, by many: looks again and again before it sleeps, for to sleep and to be woken
+/// takes a hundred times as long as what the lock is held for.
+#[inline]
+pub(crate) fn lock_busy<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.try_lock() {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => lock_contended(mutex),
+    }
+}
+
+#[cold]
+fn lock_contended<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    for round in 0..LOOKS {
+        for _ in 0..1 << round.min(MOST_PAUSES) {
+            std::hint::spin_loop();
+        }
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+    lock(mutex)
 }

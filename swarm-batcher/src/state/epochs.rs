@@ -58,6 +58,24 @@ impl Epochs {
         self.first.wrapping_add(last as u32)
     }
 
+    /// The epoch that items enter.
+    #[inline]
+    pub(crate) fn current(&self) -> u32 {
+        self.first.wrapping_add(self.open.len() as u32 - 1)
+    }
+
+    /// Items enter the current epoch, which `epoch` is.
+    pub(crate) fn enter_many(&mut self, epoch: u32, items: u64) {
+        debug_assert_eq!(epoch, self.current());
+        self.open.back_mut().expect("there is one").items += items;
+    }
+
+    /// Items entered the current epoch, and have ended without an output.
+    #[inline]
+    pub(crate) fn failed_many(&mut self, failed: u64) {
+        self.open.back_mut().expect("there is one").failed += failed;
+    }
+
     /// An item of `epoch` has ended.
     #[inline]
     pub(crate) fn leave<I, O, E>(&mut self, epoch: u32, failed: bool, after: &mut Aftermath<I, O, E>) {

@@ -13,7 +13,7 @@ use crate::key::AnyKey;
 use crate::options::Options;
 
 /// Items of a block at most: whoever leaves it before it starts is looked for.
-const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 128;
 
 /// The lane of a batcher without keys.
 pub(crate) const ONLY_LANE: u32 = 0;
@@ -178,23 +178,33 @@ impl<I, O, E> State<I, O, E> {
         self.patience(options).0 <= 1
     }
 
-    /// Whether one more item in the only lane changes nothing for anybody: others linger already, or all permits are taken and what comes
-    /// next has its turn.
+    /// How many more items of no weight in the lane change nothing for anybody: others linger already, or all permits are taken and what
+    /// comes has its turn when one is free.
     #[inline]
-    pub(super) fn starts_nothing(&self, options: &Options<I, O, E>, weight: u32) -> bool {
-        let lane = &self.lanes.lanes[ONLY_LANE as usize];
+    pub(super) fn changes_nothing(&self, options: &Options<I, O, E>, lane: u32) -> usize {
+        let lane = &self.lanes.lanes[lane as usize];
         let (seal_at, _) = self.patience(options);
-        let lingers = lane.timer.is_some()
-            && lane.open() + 1 < seal_at
-            && lane.open_weight + u64::from(weight) < u64::from(options.max_weight);
-        lingers || (lane.in_turn && self.permits >= self.limit(options) && seal_at <= 1)
+        if seal_at <= 1 {
+            return if self.permits >= self.limit(options) { usize::MAX } else { 0 };
+        }
+        if lane.timer.is_some() { (seal_at - 1).saturating_sub(lane.open()) } else { 0 }
+    }
+
+    /// A block stands at the end of the only line.
+    pub(super) fn put_block(&mut self, options: &Options<I, O, E>, id: Id, block: Box<Block<I>>) {
+        let items = block.items.len();
+        let place = self.arena.at(id);
+        place.content = Content::Block(block);
+        (place.lane, place.level) = (ONLY_LANE, 0);
+        self.lanes.lanes[ONLY_LANE as usize].lines[0].push(&mut self.arena, id);
+        self.joined(options, ONLY_LANE, items, 0, None);
     }
 
     /// An item of which nothing is special joins those at the end of the line that are like it, if there is room beside them.
     #[inline]
     pub(super) fn put_to_others(&mut self, options: &Options<I, O, E>, lane_id: u32, arrival: Arrival<I>) -> Taken {
         let Arrival { item, called, waker, level, weight, bytes, .. } = arrival;
-        let seat = if called { self.seats.claim(&mut self.free_seats, waker) } else { NONE };
+        let seat = if called { self.seats.claim(&mut self.inbox.free_seats, waker) } else { NONE };
         let queued = Queued { item, seat, epoch: self.epochs.enter(), bytes };
         self.held_bytes += u64::from(bytes);
         let line = self.lanes.lanes[lane_id as usize].lines[usize::from(level)];
@@ -219,7 +229,7 @@ impl<I, O, E> State<I, O, E> {
                 id
             }
         };
-        self.joined(options, lane_id, weight, None);
+        self.joined(options, lane_id, 1, weight, None);
         if called { Taken::InLine(Ticket { seat, place }) } else { Taken::Forgotten }
     }
 
@@ -254,15 +264,22 @@ impl<I, O, E> State<I, O, E> {
         let place = self.arena.at(id);
         let (lane_id, level) = (place.lane, place.level);
         self.lanes.lanes[lane_id as usize].lines[usize::from(level)].push(&mut self.arena, id);
-        self.joined(options, lane_id, weight, deadline);
+        self.joined(options, lane_id, 1, weight, deadline);
     }
 
-    /// A lane has one more item.
+    /// A lane has more items.
     #[inline]
-    fn joined(&mut self, options: &Options<I, O, E>, lane_id: u32, weight: u32, deadline: Option<NonZeroU64>) {
+    fn joined(
+        &mut self,
+        options: &Options<I, O, E>,
+        lane_id: u32,
+        items: usize,
+        weight: u32,
+        deadline: Option<NonZeroU64>,
+    ) {
         let (seal_at, linger) = self.patience(options);
         let lane = &mut self.lanes.lanes[lane_id as usize];
-        lane.count += 1;
+        lane.count += items;
         lane.open_weight += u64::from(weight);
         if lane.open() >= seal_at || lane.open_weight >= u64::from(options.max_weight) {
             self.seal(lane_id);

@@ -107,7 +107,7 @@ impl<I, O, E> State<I, O, E> {
         let Arrival { item, bytes, .. } = arrival.take_if(fits)?;
         let mut engine = self.engine(shared);
         if engine.seat == NONE {
-            engine.seat = self.seats.claim(&mut self.free_seats, None);
+            engine.seat = self.seats.claim(&mut self.inbox.free_seats, None);
         }
         let (seat, epoch) = (engine.seat, self.epochs.enter());
         self.held += 1;
@@ -129,9 +129,7 @@ impl<I, O, E> State<I, O, E> {
         core: &mut Core<I, O, E>,
         after: &mut Aftermath<I, O, E>,
     ) -> (Reply<O, E>, bool) {
-        let Entry { reply, epoch, bytes, .. } = core.entries.pop().expect("there is one");
-        let reply = reply.expect("a batch that has run is answered");
-        core.running = false;
+        let (reply, epoch, bytes) = core.end_alone();
         self.permits -= 1;
         self.in_flight -= 1;
         self.held -= 1;

@@ -99,7 +99,7 @@ impl<I, O, E> State<I, O, E> {
         deadline: Option<NonZeroU64>,
     ) -> Ticket {
         let epoch = self.epochs.enter();
-        let seat = self.seats.claim(&mut self.free_seats, waker);
+        let seat = self.seats.claim(&mut self.inbox.free_seats, waker);
         let (id, place) = self.arena.claim();
         place.content = Content::Follows(item);
         place.caller = Caller::Reply;
