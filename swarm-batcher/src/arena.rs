@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
+use std::task::Waker;
 
 /// A place's number.
 pub(crate) type Id = u32;
@@ -59,6 +60,8 @@ pub(crate) struct Queued<I> {
     pub(crate) item: I,
     /// Where its caller waits, or none if it was given to be forgotten.
     pub(crate) seat: Id,
+    /// The caller's, until the batch starts.
+    pub(crate) waker: Option<Waker>,
     pub(crate) epoch: u32,
     pub(crate) bytes: u32,
 }

@@ -233,7 +233,7 @@ impl<'a, I, O, E> With<'a, I, O, E> {
         let weight = options.weigh.as_ref().map_or(0, |weigh| weigh(&item));
         let bytes = options.size.as_ref().map_or(0, |size| size(&item));
         let deadline = shared.deadline(self.options.deadline);
-        Ok(Arrival { item, called, waker: None, level: self.options.level, deadline, weight, bytes, waits })
+        Ok(Arrival { item, called, level: self.options.level, deadline, weight, bytes, waits })
     }
 
     /// As [`Batcher::call`].

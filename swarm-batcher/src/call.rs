@@ -76,10 +76,9 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
     fn join(
         &mut self,
         state: Locked<'a, I, O, E>,
-        mut arrival: Arrival<I>,
+        arrival: Arrival<I>,
         context: &mut Context<'_>,
     ) -> Poll<Reply<O, E>> {
-        arrival.waker = Some(context.waker().clone());
         let mut after = Aftermath::new();
         let (state, taken) = self.shared.accept_with(state, arrival, &mut after);
         let ticket = match taken {
@@ -92,9 +91,8 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
             }
         };
         let engine = lead(self.shared, state, ticket, &mut after);
-        self.stage = Stage::Waiting(ticket);
         self.shared.settle(after);
-        if engine.is_some() { self.wait(ticket, engine, context) } else { Poll::Pending }
+        self.wait(ticket, engine, context)
     }
 
     /// Polls the batch of one's own item. If it is not ready, a runner goes on with it, and the engine's seat is taken.
@@ -205,11 +203,7 @@ fn lead<I, O, E>(
     let taken = state.take(options, engine.core(), after);
     let led = taken && !state.is_in_line(ticket);
     let engine = match (led, taken) {
-        (true, _) => {
-            // It finds its reply by itself.
-            after.drop_waker(shared.seats.hush(ticket.seat));
-            Some(engine)
-        }
+        (true, _) => Some(engine),
         (false, true) => {
             state.hand(options, engine, after);
             None

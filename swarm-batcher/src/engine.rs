@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio_util::sync::ReusableBoxFuture;
 
@@ -51,11 +51,17 @@ impl<I, O, E> Core<I, O, E> {
         (reply.expect("a batch that has run is answered"), epoch, bytes)
     }
 
-    /// Moves the items of the blocks to the others.
+    /// Moves the items of the blocks to the others. `wake` gets the wakers of callers who were answered just now.
     #[inline]
-    pub(crate) fn unpack(&mut self) {
+    pub(crate) fn unpack(&mut self, mut wake: impl FnMut(Waker)) {
         for block in &mut self.blocks {
-            self.entries.extend(block.items.drain(..).map(Entry::from));
+            for queued in block.items.drain(..) {
+                let (entry, waker) = Entry::of(queued);
+                if let Some(waker) = waker {
+                    self.shared.seats.listen(entry.seat, waker).into_iter().for_each(&mut wake);
+                }
+                self.entries.push(entry);
+            }
         }
     }
 }
@@ -63,7 +69,7 @@ impl<I, O, E> Core<I, O, E> {
 impl<I, O, E> Drop for Core<I, O, E> {
     fn drop(&mut self) {
         if self.running {
-            self.unpack();
+            self.unpack(|waker| contain(|| waker.wake()));
             let panicked = std::thread::panicking();
             for entry in self.entries.iter_mut().filter(|entry| entry.reply.is_none()) {
                 let error = if panicked { BatchError::Panicked } else { BatchError::Closed { started: true } };
@@ -193,7 +199,7 @@ impl<I, O, E> Engine<I, O, E> {
     /// Polls the handler once. Ready when all slots have their replies; the core is back then.
     pub(crate) fn poll(&mut self, shared: &Arc<Shared<I, O, E>>, context: &mut Context<'_>) -> Poll<Ended> {
         if let Some(mut core) = self.core.take() {
-            core.unpack();
+            core.unpack(|waker| contain(|| waker.wake()));
             shared.handler.start(core, &mut self.future);
         }
         let future = self.future.as_mut().expect("it was started");

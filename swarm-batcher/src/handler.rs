@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::task::Waker;
 
 use crate::arena::{Id, NONE, Queued};
 use crate::error::{BatchError, Reply};
@@ -55,10 +56,12 @@ pub(crate) struct Entry<I, O, E> {
     pub(crate) bytes: u32,
 }
 
-impl<I, O, E> From<Queued<I>> for Entry<I, O, E> {
-    fn from(queued: Queued<I>) -> Self {
-        let Queued { item, seat, epoch, bytes } = queued;
-        Self { item: Some(item), reply: None, seat, place: NONE, epoch, bytes }
+impl<I, O, E> Entry<I, O, E> {
+    /// One that leaves its line, and its caller's waker.
+    #[inline]
+    pub(crate) fn of(queued: Queued<I>) -> (Self, Option<Waker>) {
+        let Queued { item, seat, waker, epoch, bytes } = queued;
+        (Self { item: Some(item), reply: None, seat, place: NONE, epoch, bytes }, waker)
     }
 }
 

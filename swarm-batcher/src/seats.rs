@@ -6,7 +6,7 @@ use std::task::{Poll, Waker};
 
 use crate::arena::{Id, NONE};
 use crate::error::{Reason, Reply};
-use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
 
 /// Seats of the first chunk; each has twice as many as the one before.
 const FIRST_CHUNK: u32 = if cfg!(any(swarm_batcher_loom, swarm_batcher_shuttle)) { 4 } else { 64 };
@@ -15,9 +15,7 @@ const CHUNKS: usize = (32 - FIRST_CHUNK.ilog2()) as usize;
 
 /// What is found at a seat. Who refers to it: its caller, and the line or the batch that its item is in.
 pub(crate) enum Seat<I, O, E> {
-    /// Nobody does. The next free one.
-    Free(Id),
-    /// Both do, and there is no reply yet.
+    /// Nobody does; or both do, and there is no reply yet.
     Waits(Option<Waker>),
     /// Both do, and the caller was answered without its batch, which still runs.
     Early(Reply<O, E>),
@@ -39,7 +37,11 @@ pub(crate) enum Told<O, E> {
     Unwanted(Reply<O, E>),
 }
 
-type Chunk<I, O, E> = Box<[Mutex<Seat<I, O, E>>]>;
+/// Some seats, and beside each the next one of those that are free.
+struct Chunk<I, O, E> {
+    seats: Box<[Mutex<Seat<I, O, E>>]>,
+    next: Box<[AtomicU32]>,
+}
 
 /// All seats of a batcher. It grows to as many callers as ever waited at once, and never shrinks.
 pub(crate) struct Seats<I, O, E> {
@@ -68,16 +70,28 @@ impl<I, O, E> Seats<I, O, E> {
     }
 
     #[inline]
-    fn at(&self, id: Id) -> &Mutex<Seat<I, O, E>> {
+    fn find(&self, id: Id) -> (&Chunk<I, O, E>, usize) {
         let number = id + FIRST_CHUNK;
         let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
-        let seats = self.chunks[chunk as usize].get().expect("a seat that was given out is there");
-        &seats[(number - (FIRST_CHUNK << chunk)) as usize]
+        let found = self.chunks[chunk as usize].get().expect("a seat that was given out is there");
+        (found, (number - (FIRST_CHUNK << chunk)) as usize)
+    }
+
+    #[inline]
+    fn at(&self, id: Id) -> MutexGuard<'_, Seat<I, O, E>> {
+        let (chunk, place) = self.find(id);
+        lock(&chunk.seats[place])
+    }
+
+    #[inline]
+    fn next(&self, id: Id) -> &AtomicU32 {
+        let (chunk, place) = self.find(id);
+        &chunk.next[place]
     }
 
     /// A seat for a caller. The batcher's lock is held, as `free` shows.
     #[inline]
-    pub(crate) fn claim(&self, free: &mut FreeSeats, waker: Option<Waker>) -> Id {
+    pub(crate) fn claim(&self, free: &mut FreeSeats) -> Id {
         if free.first == NONE {
             free.first = self.given_back.swap(NONE, Ordering::Acquire);
             if free.first == NONE {
@@ -85,9 +99,7 @@ impl<I, O, E> Seats<I, O, E> {
             }
         }
         let id = free.first;
-        let seat = std::mem::replace(&mut *lock(self.at(id)), Seat::Waits(waker));
-        let Seat::Free(next) = seat else { unreachable!("a free seat is free") };
-        free.first = next;
+        free.first = self.next(id).load(Ordering::Relaxed);
         id
     }
 
@@ -97,28 +109,48 @@ impl<I, O, E> Seats<I, O, E> {
         let len = FIRST_CHUNK << chunk;
         assert!((chunk as usize) < CHUNKS - 1, "a batcher has fewer than two thousand million callers");
         let last = free.len + len - 1;
-        let seat = |id| Mutex::new(Seat::Free(if id == last { NONE } else { id + 1 }));
-        self.chunks[chunk as usize].get_or_init(|| (free.len..=last).map(seat).collect());
+        self.chunks[chunk as usize].get_or_init(|| Chunk {
+            seats: (0..len).map(|_| Mutex::new(Seat::Waits(None))).collect(),
+            next: (free.len..=last).map(|id| AtomicU32::new(if id == last { NONE } else { id + 1 })).collect(),
+        });
         free.first = free.len;
         free.len += len;
     }
 
     /// The caller is gone, and so is the batch.
     #[inline]
-    fn give_back(&self, id: Id, seat: &mut Seat<I, O, E>) -> Seat<I, O, E> {
+    fn give_back(&self, id: Id, mut seat: MutexGuard<'_, Seat<I, O, E>>) -> Seat<I, O, E> {
+        let before = std::mem::replace(&mut *seat, Seat::Waits(None));
+        drop(seat);
+        let next = self.next(id);
         let mut first = self.given_back.load(Ordering::Relaxed);
-        let before = std::mem::replace(seat, Seat::Free(first));
-        while let Err(now) = self.given_back.compare_exchange_weak(first, id, Ordering::Release, Ordering::Relaxed) {
-            first = now;
-            *seat = Seat::Free(first);
+        loop {
+            next.store(first, Ordering::Relaxed);
+            match self.given_back.compare_exchange_weak(first, id, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return before,
+                Err(now) => first = now,
+            }
         }
-        before
+    }
+
+    /// Who is to be told at this seat; if its caller was answered, at once.
+    #[inline]
+    pub(crate) fn listen(&self, id: Id, waker: Waker) -> Option<Waker> {
+        let mut seat = self.at(id);
+        match &mut *seat {
+            Seat::Waits(known) => {
+                known.get_or_insert(waker);
+                None
+            }
+            Seat::Early(_) => Some(waker),
+            _ => None,
+        }
     }
 
     /// The reply, for good: the batch no longer refers to the seat.
     #[inline]
     pub(crate) fn reply(&self, id: Id, reply: Reply<O, E>) -> Told<O, E> {
-        let mut seat = lock(self.at(id));
+        let mut seat = self.at(id);
         match &mut *seat {
             Seat::Waits(waker) => {
                 let waker = waker.take();
@@ -132,7 +164,7 @@ impl<I, O, E> Seats<I, O, E> {
                 Told::Unwanted(reply)
             }
             Seat::Left => {
-                self.give_back(id, &mut seat);
+                self.give_back(id, seat);
                 Told::Unwanted(reply)
             }
             _ => unreachable!("a caller is answered once"),
@@ -141,7 +173,7 @@ impl<I, O, E> Seats<I, O, E> {
 
     /// A reply from elsewhere than the batch, which goes on and still refers to the seat.
     pub(crate) fn reply_early(&self, id: Id, reply: Reply<O, E>) -> Told<O, E> {
-        let mut seat = lock(self.at(id));
+        let mut seat = self.at(id);
         match &mut *seat {
             Seat::Waits(waker) => {
                 let waker = waker.take();
@@ -160,7 +192,7 @@ impl<I, O, E> Seats<I, O, E> {
         mut told: impl FnMut(Told<O, E>),
     ) {
         for id in 0..free.len {
-            if matches!(&*lock(self.at(id)), Seat::Waits(_)) {
+            if matches!(&*self.at(id), Seat::Waits(_)) {
                 told(self.reply_early(id, reply()));
             }
         }
@@ -168,7 +200,7 @@ impl<I, O, E> Seats<I, O, E> {
 
     /// Tells whoever waits for room: it is [`Seat::Admitted`] or gets its item [`Seat::Back`].
     pub(crate) fn answer_for_room(&self, id: Id, answer: Seat<I, O, E>) -> Option<Waker> {
-        match std::mem::replace(&mut *lock(self.at(id)), answer) {
+        match std::mem::replace(&mut *self.at(id), answer) {
             Seat::Waits(waker) => waker,
             _ => unreachable!("who waits for room does so until it is told"),
         }
@@ -177,42 +209,34 @@ impl<I, O, E> Seats<I, O, E> {
     /// What the caller finds, which leaves its seat then; or nothing yet, and then `waker` is told. Beside it a waker that is of no more use.
     #[inline]
     pub(crate) fn poll(&self, id: Id, waker: &Waker) -> (Poll<Seat<I, O, E>>, Option<Waker>) {
-        let mut seat = lock(self.at(id));
+        let mut seat = self.at(id);
         match &mut *seat {
             Seat::Waits(known) if known.as_ref().is_some_and(|known| known.will_wake(waker)) => (Poll::Pending, None),
             Seat::Waits(known) => (Poll::Pending, known.replace(waker.clone())),
             Seat::Early(_) => (Poll::Ready(std::mem::replace(&mut *seat, Seat::Left)), None),
-            Seat::Replied(_) | Seat::Admitted | Seat::Back(..) => (Poll::Ready(self.give_back(id, &mut seat)), None),
-            Seat::Free(_) | Seat::Left => unreachable!("a caller that waits has a seat"),
-        }
-    }
-
-    /// The caller need not be told. The waker, to be dropped.
-    pub(crate) fn hush(&self, id: Id) -> Option<Waker> {
-        match &mut *lock(self.at(id)) {
-            Seat::Waits(waker) => waker.take(),
-            _ => None,
+            Seat::Replied(_) | Seat::Admitted | Seat::Back(..) => (Poll::Ready(self.give_back(id, seat)), None),
+            Seat::Left => unreachable!("a caller that waits has a seat"),
         }
     }
 
     /// The caller goes away while its item runs, or after that. What it leaves is to be dropped.
     pub(crate) fn leave(&self, id: Id) -> Seat<I, O, E> {
-        let mut seat = lock(self.at(id));
+        let mut seat = self.at(id);
         match &*seat {
             Seat::Waits(_) | Seat::Early(_) => std::mem::replace(&mut *seat, Seat::Left),
-            Seat::Replied(_) | Seat::Admitted | Seat::Back(..) => self.give_back(id, &mut seat),
-            Seat::Free(_) | Seat::Left => unreachable!("a caller leaves once"),
+            Seat::Replied(_) | Seat::Admitted | Seat::Back(..) => self.give_back(id, seat),
+            Seat::Left => unreachable!("a caller leaves once"),
         }
     }
 
     /// Caller and item are gone together, before the item ran.
     pub(crate) fn clear(&self, id: Id) -> Seat<I, O, E> {
-        self.give_back(id, &mut lock(self.at(id)))
+        self.give_back(id, self.at(id))
     }
 
     /// Whether the caller waits for a reply, or was answered without its batch, or is gone.
     pub(crate) fn presence(&self, id: Id) -> Presence {
-        match &*lock(self.at(id)) {
+        match &*self.at(id) {
             Seat::Early(_) => Presence::Answered,
             Seat::Left => Presence::Gone,
             _ => Presence::Waits,

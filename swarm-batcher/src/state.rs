@@ -98,7 +98,6 @@ pub(crate) struct Arrival<I> {
     pub(crate) item: I,
     /// Whether a caller waits for the reply.
     pub(crate) called: bool,
-    pub(crate) waker: Option<Waker>,
     pub(crate) level: u8,
     pub(crate) deadline: Option<NonZeroU64>,
     pub(crate) weight: u32,
@@ -229,9 +228,9 @@ impl<I, O, E> State<I, O, E> {
 
     /// Puts an item at the end of its line, at a place of its own.
     fn put(&mut self, options: &Options<I, O, E>, lane: u32, arrival: Arrival<I>, caller: Caller) -> Id {
-        let Arrival { item, waker, level, deadline, weight, bytes, .. } = arrival;
+        let Arrival { item, level, deadline, weight, bytes, .. } = arrival;
         let waits = matches!(caller, Caller::Reply | Caller::Room);
-        let seat = if waits { self.seats.claim(&mut self.inbox.free_seats, waker) } else { NONE };
+        let seat = if waits { self.seats.claim(&mut self.inbox.free_seats) } else { NONE };
         let (id, place) = self.arena.claim();
         place.content = Content::Item(item);
         place.seat = seat;
@@ -316,6 +315,7 @@ impl<I, O, E> State<I, O, E> {
         } else {
             after.drop_item(queued.item);
             after.told(self.seats.reply(queued.seat, Err(error())));
+            after.wake(queued.waker);
         }
         self.epochs.leave(queued.epoch, true, after);
     }
@@ -404,6 +404,7 @@ impl<I, O, E> State<I, O, E> {
                 self.held_bytes -= u64::from(queued.bytes);
                 self.epochs.leave(queued.epoch, true, after);
                 after.drop_item(queued.item);
+                after.drop_waker(queued.waker);
                 after.trash.push(Trash::Seat(self.seats.clear(seat)));
             }
             Whereabouts::AtPlace => {

@@ -23,8 +23,8 @@ pub(crate) use std::{
 
 use std::sync::{PoisonError, TryLockError};
 
-const LOOKS: u32 = 40;
-const MOST_PAUSES: u32 = 6;
+const LOOKS: u32 = 12;
+const MOST_PAUSES: u32 = 8;
 
 /// Locks, whatever happened to who held the lock before: user code under it is the comparison of keys alone, and that changes nothing.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

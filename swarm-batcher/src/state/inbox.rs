@@ -51,9 +51,9 @@ impl<I, O, E> Inbox<I, O, E> {
     }
 
     #[inline]
-    fn put(&mut self, item: I, seat: Id) {
+    fn put(&mut self, item: I, seat: Id, waker: Option<Waker>) {
         self.room -= 1;
-        self.items.push_back(Queued { item, seat, epoch: self.epoch, bytes: 0 });
+        self.items.push_back(Queued { item, seat, waker, epoch: self.epoch, bytes: 0 });
     }
 }
 
@@ -64,7 +64,7 @@ impl<I, O, E> State<I, O, E> {
         if self.inbox.room == 0 || arrival.deadline.is_some() {
             return Err(arrival);
         }
-        self.inbox.put(arrival.item, NONE);
+        self.inbox.put(arrival.item, NONE, None);
         Ok(())
     }
 
@@ -74,8 +74,8 @@ impl<I, O, E> State<I, O, E> {
         if self.inbox.room == 0 || arrival.deadline.is_some() {
             return Err(arrival);
         }
-        let seat = self.seats.claim(&mut self.inbox.free_seats, Some(waker.clone()));
-        self.inbox.put(arrival.item, seat);
+        let seat = self.seats.claim(&mut self.inbox.free_seats);
+        self.inbox.put(arrival.item, seat, Some(waker.clone()));
         Ok(Ticket { seat, place: self.inbox.place })
     }
 
@@ -162,7 +162,7 @@ impl<I, O, E> State<I, O, E> {
         if is_idle && options.inline && !options.counts_outcomes && self.never_lingers(options) {
             let Some(mut engine) = self.spare.pop() else { return };
             if engine.seat == NONE {
-                engine.seat = self.seats.claim(&mut self.inbox.free_seats, None);
+                engine.seat = self.seats.claim(&mut self.inbox.free_seats);
             }
             self.inbox.idle = Some(engine);
             self.inbox.room_beside = if options.max_in_flight == 1 { most.saturating_sub(1) as u32 } else { 0 };

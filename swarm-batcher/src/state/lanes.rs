@@ -203,9 +203,9 @@ impl<I, O, E> State<I, O, E> {
     /// An item of which nothing is special joins those at the end of the line that are like it, if there is room beside them.
     #[inline]
     pub(super) fn put_to_others(&mut self, options: &Options<I, O, E>, lane_id: u32, arrival: Arrival<I>) -> Taken {
-        let Arrival { item, called, waker, level, weight, bytes, .. } = arrival;
-        let seat = if called { self.seats.claim(&mut self.inbox.free_seats, waker) } else { NONE };
-        let queued = Queued { item, seat, epoch: self.epochs.enter(), bytes };
+        let Arrival { item, called, level, weight, bytes, .. } = arrival;
+        let seat = if called { self.seats.claim(&mut self.inbox.free_seats) } else { NONE };
+        let queued = Queued { item, seat, waker: None, epoch: self.epochs.enter(), bytes };
         self.held_bytes += u64::from(bytes);
         let line = self.lanes.lanes[lane_id as usize].lines[usize::from(level)];
         let last = (!line.is_empty()).then(|| self.arena.at(line.last()));

@@ -107,7 +107,7 @@ impl<I, O, E> State<I, O, E> {
         let Arrival { item, bytes, .. } = arrival.take_if(fits)?;
         let mut engine = self.engine(shared);
         if engine.seat == NONE {
-            engine.seat = self.seats.claim(&mut self.inbox.free_seats, None);
+            engine.seat = self.seats.claim(&mut self.inbox.free_seats);
         }
         let (seat, epoch) = (engine.seat, self.epochs.enter());
         self.held += 1;
@@ -206,7 +206,7 @@ impl<I, O, E> State<I, O, E> {
                 }
                 weight += item_weight;
                 taken += 1;
-                core.unpack();
+                core.unpack(|waker| after.wakers.push(waker));
                 self.step_out(id);
                 let entry = self.start_item(id, after);
                 core.entries.push(entry);
@@ -228,8 +228,14 @@ impl<I, O, E> State<I, O, E> {
             } else if block.weight == 0 || taken == 0 {
                 let part = room.min(block.items.len());
                 self.kept_bytes += bytes(part);
-                core.unpack();
-                core.entries.extend(block.items.drain(..part).map(Entry::from));
+                core.unpack(|waker| after.wakers.push(waker));
+                for queued in block.items.drain(..part) {
+                    let (entry, waker) = Entry::of(queued);
+                    if let Some(waker) = waker {
+                        after.wake(self.seats.listen(entry.seat, waker));
+                    }
+                    core.entries.push(entry);
+                }
                 self.in_flight += part;
                 taken += part;
             } else {

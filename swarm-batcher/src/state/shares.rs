@@ -1,7 +1,6 @@
 //! Calls with equal items share one: it runs once, and each gets a clone of the reply.
 
 use std::num::NonZeroU64;
-use std::task::Waker;
 
 use hashbrown::{HashMap, HashTable};
 
@@ -51,8 +50,7 @@ impl<I, O, E> State<I, O, E> {
             after.trash.extend(share.err().map(|(_, key)| Trash::Key(key)));
             return Err((arrival.item, reason));
         }
-        let mut arrival = arrival;
-        let (waker, deadline) = (arrival.waker.take(), arrival.deadline);
+        let deadline = arrival.deadline;
         let item = match share {
             Ok(item) => {
                 after.drop_item(arrival.item);
@@ -67,7 +65,7 @@ impl<I, O, E> State<I, O, E> {
                 item
             }
         };
-        let ticket = self.follow(options, item, waker, deadline);
+        let ticket = self.follow(options, item, deadline);
         self.counts.accepted += 1;
         self.held += 1;
         Ok(Taken::InLine(ticket))
@@ -91,15 +89,9 @@ impl<I, O, E> State<I, O, E> {
     }
 
     /// A caller's place among those that share an item.
-    fn follow(
-        &mut self,
-        options: &Options<I, O, E>,
-        item: Id,
-        waker: Option<Waker>,
-        deadline: Option<NonZeroU64>,
-    ) -> Ticket {
+    fn follow(&mut self, options: &Options<I, O, E>, item: Id, deadline: Option<NonZeroU64>) -> Ticket {
         let epoch = self.epochs.enter();
-        let seat = self.seats.claim(&mut self.inbox.free_seats, waker);
+        let seat = self.seats.claim(&mut self.inbox.free_seats);
         let (id, place) = self.arena.claim();
         place.content = Content::Follows(item);
         place.caller = Caller::Reply;
