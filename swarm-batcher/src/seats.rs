@@ -133,17 +133,16 @@ impl<I, O, E> Seats<I, O, E> {
         }
     }
 
-    /// Who is to be told at this seat; if its caller was answered, at once.
+    /// Who is to be told at this seat. A waker that is returned is to be woken: the caller was answered, or is gone, or has said otherwise
+    /// whom to tell, and to be woken once too often does no harm.
     #[inline]
     pub(crate) fn listen(&self, id: Id, waker: Waker) -> Option<Waker> {
-        let mut seat = self.at(id);
-        match &mut *seat {
-            Seat::Waits(known) => {
-                known.get_or_insert(waker);
+        match &mut *self.at(id) {
+            Seat::Waits(known @ None) => {
+                *known = Some(waker);
                 None
             }
-            Seat::Early(_) => Some(waker),
-            _ => None,
+            _ => Some(waker),
         }
     }
 
