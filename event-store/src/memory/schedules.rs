@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use shuttle::future::block_on;
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::thread;
 
 use super::MemoryStore;
@@ -115,13 +116,20 @@ fn everyone() {
     check(&history).unwrap_or_else(|anomalies| panic!("{anomalies:#?}"));
 }
 
+/// Frames of code that is optimised little are large.
+fn run(scheduler: impl Scheduler + 'static) {
+    let mut config = shuttle::Config::new();
+    config.stack_size = 1 << 18;
+    shuttle::Runner::new(scheduler, config).run(everyone);
+}
+
 #[test]
 fn shuttle_writer_appenders_and_subscribers_agree_in_random_schedules() {
-    shuttle::check_random(everyone, schedules());
+    run(RandomScheduler::new(schedules()));
 }
 
 /// Few changes of priority find what even chances at each step do not.
 #[test]
 fn shuttle_writer_appenders_and_subscribers_agree_in_schedules_by_priority() {
-    shuttle::check_pct(everyone, schedules(), 3);
+    run(PctScheduler::new(3, schedules()));
 }
