@@ -14,7 +14,7 @@ pub use builder::RequestBatcherBuilder;
 pub use delivery::DeliveryError;
 use session::{Counters, Session, Settings};
 
-use super::{EncodeError, EncodedItem, EndpointError, encode_item};
+use super::{EncodeError, EncodedItem, EndpointError, HttpSink, encode_item};
 use crate::batcher::ShutdownReport;
 use crate::error::{Reason, Rejected};
 use crate::state::FlushReport;
@@ -70,6 +70,7 @@ pub struct RequestBatcher {
 }
 
 struct Inner {
+    sink: HttpSink,
     settings: Settings,
     /// The last one that was started. It may have been stopped.
     session: Mutex<Option<Arc<Session>>>,
@@ -118,6 +119,7 @@ pub struct RequestStats {
 impl fmt::Debug for RequestBatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestBatcher")
+            .field("sink", &self.inner.sink)
             .field("settings", &self.inner.settings)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
@@ -138,8 +140,8 @@ impl RequestBatcher {
         RequestBatcherBuilder::new(endpoint)
     }
 
-    fn with(settings: Settings) -> Self {
-        Self { inner: Arc::new(Inner { settings, session: Mutex::new(None) }) }
+    fn with(sink: HttpSink, settings: Settings) -> Self {
+        Self { inner: Arc::new(Inner { sink, settings, session: Mutex::new(None) }) }
     }
 
     fn session(&self) -> Option<Arc<Session>> {
@@ -152,7 +154,7 @@ impl RequestBatcher {
     pub fn start(&self) {
         let mut session = self.inner.session.lock().unwrap_or_else(PoisonError::into_inner);
         if session.as_ref().is_none_or(|session| !session.is_open()) {
-            let old = session.replace(Arc::new(Session::new(&self.inner.settings)));
+            let old = session.replace(Arc::new(Session::new(&self.inner.sink, &self.inner.settings)));
             drop(session);
             drop(old);
         }
