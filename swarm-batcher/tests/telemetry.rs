@@ -3,12 +3,15 @@
 
 #[path = "../benches/local_server/mod.rs"]
 mod local_server;
+#[path = "support/requests.rs"]
+mod requests;
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use local_server::{Answer, LocalServer};
+use requests::{GRACE, NO_BREAKER, requests_to, started, until};
 use serde::{Serialize, Serializer};
 use swarm_batcher::telemetry::{
     AddError, DeliveryError, EncodeError, EndpointError, RequestBatcher, RequestBatcherBuilder, RequestStats,
@@ -16,39 +19,15 @@ use swarm_batcher::telemetry::{
 use swarm_batcher::{BatchError, BreakerPolicy, FlushReport, OnFull, Reason};
 use tokio::time::{sleep, timeout};
 
-const GRACE: Duration = Duration::from_secs(20);
-
 #[derive(Serialize)]
 struct Reading {
     id: u64,
-}
-
-/// One attempt a POST, no waits, and items leave by number or by a flush: the tests say when.
-fn builder(server: &LocalServer) -> RequestBatcherBuilder {
-    RequestBatcher::builder(&server.endpoint())
-        .max_wait(Duration::from_secs(600))
-        .sink(|sink| sink.max_attempts(1).backoff(Duration::ZERO, Duration::ZERO))
-}
-
-fn started(builder: RequestBatcherBuilder) -> RequestBatcher {
-    let batcher = builder.build().expect("an endpoint");
-    batcher.start();
-    batcher
 }
 
 fn add_all(batcher: &RequestBatcher, ids: std::ops::Range<u64>) {
     for id in ids {
         batcher.try_add(&Reading { id }).expect("room");
     }
-}
-
-async fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let wait = async {
-        while !reached() {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    assert!(timeout(GRACE, wait).await.is_ok(), "never: {what}");
 }
 
 #[tokio::test]
@@ -67,7 +46,7 @@ async fn by_default_twenty_items_are_a_post_and_fewer_leave_in_time() {
 #[tokio::test]
 async fn requests_and_their_bytes_are_counted() {
     let server = LocalServer::start();
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     server.script([Answer::Accept, Answer::status(400)]);
     add_all(&batcher, 0..40);
     batcher.flush().await;
@@ -83,7 +62,7 @@ async fn requests_and_their_bytes_are_counted() {
 #[tokio::test]
 async fn nothing_is_taken_before_it_is_started() {
     let server = LocalServer::start();
-    let batcher = builder(&server).build().expect("an endpoint");
+    let batcher = requests_to(&server.endpoint()).build().expect("an endpoint");
     assert!(!batcher.is_started());
     assert!(matches!(batcher.add(&Reading { id: 0 }).await, Err(AddError::Stopped)));
     assert!(matches!(batcher.try_add(&Reading { id: 0 }), Err(AddError::Stopped)));
@@ -97,7 +76,7 @@ async fn nothing_is_taken_before_it_is_started() {
 #[tokio::test]
 async fn a_start_while_it_runs_changes_nothing() {
     let server = LocalServer::start();
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     add_all(&batcher, 0..3);
     batcher.start();
     assert_eq!(batcher.stats().items.accepted, 3);
@@ -108,7 +87,7 @@ async fn a_start_while_it_runs_changes_nothing() {
 #[tokio::test]
 async fn a_stop_sends_what_is_there_and_adds_up() {
     let server = LocalServer::start();
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     server.script([Answer::Accept, Answer::status(404)]);
     add_all(&batcher, 0..50);
     let report = batcher.stop(GRACE).await;
@@ -126,7 +105,7 @@ async fn when_the_grace_of_a_stop_ends_what_is_left_goes_to_the_sink() {
     server.script([Answer::Hang]);
     let closed = Arc::new(Mutex::new(Vec::new()));
     let letters = Arc::clone(&closed);
-    let batcher = started(builder(&server).batch_size(5).dead_letter(move |letter| {
+    let batcher = started(requests_to(&server.endpoint()).batch_size(5).dead_letter(move |letter| {
         letters.lock().expect("no panic").push((letter.item.is_some(), letter.error.to_string()));
     }));
     add_all(&batcher, 0..12);
@@ -142,8 +121,7 @@ async fn when_the_grace_of_a_stop_ends_what_is_left_goes_to_the_sink() {
 async fn what_fails_after_a_stop_is_given_up() {
     let server = LocalServer::start();
     server.script((0..1000).map(|_| Answer::status(503)));
-    let never = BreakerPolicy { failures: u32::MAX, ..BreakerPolicy::default() };
-    let batcher = started(builder(&server).breaker(never));
+    let batcher = started(requests_to(&server.endpoint()).breaker(NO_BREAKER));
     add_all(&batcher, 0..20);
     until("some failures", || batcher.stats().items.reruns > 60).await;
     let report = batcher.stop(GRACE).await;
@@ -157,7 +135,7 @@ async fn what_fails_after_a_stop_is_given_up() {
 #[tokio::test]
 async fn dropping_the_last_handle_sends_what_is_there() {
     let server = LocalServer::start();
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     let clone = batcher.clone();
     add_all(&batcher, 0..3);
     drop(batcher);
@@ -177,7 +155,7 @@ async fn an_item_that_cannot_be_encoded_is_refused_alone() {
         }
     }
     let server = LocalServer::start();
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     for refused in [batcher.try_add(&Refuses), batcher.add(&Refuses).await] {
         let error = refused.expect_err("refused");
         assert!(matches!(error, AddError::Encode(EncodeError::Item(_))));
@@ -190,7 +168,7 @@ async fn an_item_that_cannot_be_encoded_is_refused_alone() {
 #[tokio::test]
 async fn an_add_can_be_sent_to_another_thread_whatever_its_item_is() {
     let server = LocalServer::start();
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     let id = Cell::new(7);
     let add = {
         #[derive(Serialize)]
@@ -213,7 +191,7 @@ async fn an_add_can_be_sent_to_another_thread_whatever_its_item_is() {
 async fn a_refusal_for_good_is_counted_and_not_sent_again() {
     let server = LocalServer::start();
     server.script([Answer::status(422)]);
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     add_all(&batcher, 0..20);
     let report = batcher.flush().await;
     assert_eq!((report.items, report.failed), (20, 20));
@@ -226,7 +204,7 @@ async fn a_dead_letter_says_what_its_post_died_of() {
     server.script([Answer::Refuse(422, None, "no such device".to_owned())]);
     let told = Arc::new(Mutex::new(Vec::new()));
     let letters = Arc::clone(&told);
-    let batcher = started(builder(&server).dead_letter(move |letter| {
+    let batcher = started(requests_to(&server.endpoint()).dead_letter(move |letter| {
         let BatchError::Handler(error) = letter.error else { return };
         letters.lock().expect("no panic").push((error.is_permanent(), error.to_string()));
     }));
@@ -241,7 +219,7 @@ async fn kept_items_count_towards_the_bound_until_they_are_taken() {
     let server = LocalServer::start();
     server.script((0..5).map(|_| Answer::status(503)));
     let breaker = BreakerPolicy { failures: 5, reset: Duration::from_millis(300) };
-    let batcher = started(builder(&server).batch_size(10).max_queue_items(10).breaker(breaker));
+    let batcher = started(requests_to(&server.endpoint()).batch_size(10).max_queue_items(10).breaker(breaker));
     add_all(&batcher, 0..10);
     until("the breaker is open", || server.seen().requests == 5).await;
     assert!(matches!(batcher.try_add(&Reading { id: 10 }), Err(AddError::Rejected(Reason::Full))));
@@ -253,7 +231,7 @@ async fn kept_items_count_towards_the_bound_until_they_are_taken() {
 #[tokio::test]
 async fn the_oldest_make_room_if_so_said() {
     let server = LocalServer::start();
-    let batcher = started(builder(&server).max_queue_items(5).on_full(OnFull::ShedOldest));
+    let batcher = started(requests_to(&server.endpoint()).max_queue_items(5).on_full(OnFull::ShedOldest));
     add_all(&batcher, 0..8);
     batcher.flush().await;
     assert_eq!(server.seen().ids, [3, 4, 5, 6, 7]);
@@ -264,7 +242,7 @@ async fn the_oldest_make_room_if_so_said() {
 async fn as_many_posts_are_under_way_as_was_said() {
     let server = LocalServer::start();
     server.script([Answer::Hang, Answer::Hang]);
-    let batcher = started(builder(&server).batch_size(1).max_in_flight(3));
+    let batcher = started(requests_to(&server.endpoint()).batch_size(1).max_in_flight(3));
     add_all(&batcher, 0..5);
     until("the others pass those that hang", || server.seen().items == 3).await;
     assert_eq!(server.seen().requests, 5);
@@ -276,11 +254,9 @@ async fn a_flush_waits_while_the_server_is_away() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let endpoint = format!("http://{}/telemetry", listener.local_addr().expect("an address"));
     drop(listener);
-    let never = BreakerPolicy { failures: u32::MAX, ..BreakerPolicy::default() };
     let waits = Duration::from_millis(1);
-    let batcher = started(
-        RequestBatcher::builder(&endpoint).breaker(never).sink(|sink| sink.max_attempts(1).backoff(waits, waits)),
-    );
+    let builder = requests_to(&endpoint).breaker(NO_BREAKER).sink(|sink| sink.backoff(waits, waits));
+    let batcher = started(builder);
     add_all(&batcher, 0..1);
     assert!(timeout(Duration::from_millis(200), batcher.flush()).await.is_err());
     let stats = batcher.stats().items;
