@@ -185,7 +185,7 @@ impl<I, O, E> Shared<I, O, E> {
             let first = core.entries.drain(..).collect();
             let mut state = self.lock();
             for entries in [first, second] {
-                let refused = state.rest(&self.options, Group { entries, attempt: core.attempt }, None);
+                let refused = state.rest(&self.options, Group { entries, attempt: core.attempt, asked: false }, None);
                 core.entries.extend(refused);
             }
         }
@@ -194,24 +194,16 @@ impl<I, O, E> Shared<I, O, E> {
 
     /// Takes those items out of a batch that are retried.
     fn retry(&self, core: &mut Core<I, O, E>) {
-        let Some(retry) = self.options.retry.as_ref().filter(|retry| core.attempt < retry.retries) else { return };
+        let Some(retry) = self.options.retry.as_ref().filter(|retry| core.attempt < retry.limit) else { return };
         let retryable = |entry: &mut Entry<I, O, E>| {
-            entry.item.is_some()
-                && match &entry.reply {
-                    Some(Err(BatchError::Handler(error))) => {
-                        catch_unwind(AssertUnwindSafe(|| (retry.retryable)(error))).unwrap_or_else(|payload| {
-                            discard(payload);
-                            false
-                        })
-                    }
-                    Some(Err(_)) => retry.faults,
-                    _ => false,
-                }
+            entry.item.is_some() && matches!(&entry.reply, Some(Err(error)) if retry.retries(error))
         };
         let entries: Vec<_> = core.entries.extract_if(.., retryable).collect();
         if !entries.is_empty() {
             let attempt = core.attempt + 1;
-            let refused = self.lock().rest(&self.options, Group { entries, attempt }, Some(retry.wait(attempt)));
+            let wait = retry.wait(attempt, entries.iter().filter_map(|entry| entry.reply.as_ref()?.as_ref().err()));
+            let group = Group { entries, attempt, asked: wait.asked };
+            let refused = self.lock().rest(&self.options, group, Some(wait.time));
             core.entries.extend(refused);
         }
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -225,6 +225,70 @@ async fn others_run_while_a_failed_batch_waits() {
     let report = batcher.shutdown(Duration::from_secs(1)).await;
     assert!(report.drained && report.stats.is_balanced(), "{report:?}");
     assert_eq!(report.stats.cancelled, 1, "its caller had left");
+}
+
+/// Refuses the first batch, each item with the milliseconds that it is as the error.
+#[derive(Default)]
+struct BusyOnce(AtomicBool);
+
+impl BatchHandler<u64> for BusyOnce {
+    type Output = u64;
+    type Error = String;
+
+    async fn handle(&self, mut batch: Batch<'_, u64, u64, String>) {
+        let answers = self.0.swap(true, Ordering::Relaxed);
+        for slot in batch.iter_mut() {
+            let item = *slot.item();
+            slot.reply(if answers { Ok(answer(item)) } else { Err(item.to_string()) });
+        }
+    }
+}
+
+/// Retries at once, but for errors that are milliseconds to wait.
+fn asking() -> RetryPolicy<String> {
+    let asked = |error: &String| error.parse().ok().map(Duration::from_millis);
+    RetryPolicy::new(1, |_: &String| true).backoff(Duration::ZERO, Duration::ZERO).wait_at_least(asked)
+}
+
+fn busy_once() -> Ours {
+    Batcher::builder(BusyOnce::default()).retry(asking()).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_retry_waits_for_as_long_as_the_error_asks_that_asks_for_most() {
+    let (batcher, begun) = (busy_once(), Instant::now());
+    assert_eq!(batcher.call_all([50, 200, 100]).await, [50, 200, 100].map(|item| Ok(answer(item))));
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert_eq!(batcher.stats().batches, 2, "together");
+}
+
+#[tokio::test]
+async fn a_question_that_panics_asks_for_nothing() {
+    let retry = asking().wait_at_least(|_| std::panic::resume_unwind(Box::new("no answer")));
+    let batcher: Ours = Batcher::builder(Refuses::new(1)).retry(retry).build().unwrap();
+    assert_eq!(batcher.call(1).await, Ok(answer(1)));
+}
+
+#[tokio::test]
+async fn a_shutdown_keeps_to_what_an_error_asks_within_its_grace() {
+    let (batcher, begun) = (busy_once(), Instant::now());
+    batcher.try_push(200).unwrap();
+    while batcher.stats().reruns == 0 {
+        settle().await;
+    }
+    let report = batcher.shutdown(Duration::from_secs(20)).await;
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert_eq!((report.drained, report.stats.succeeded), (true, 1));
+
+    let retry = asking().wait_at_least(|_| Some(Duration::MAX));
+    let batcher: Ours = Batcher::builder(Refuses::new(1)).retry(retry).build().unwrap();
+    let waits = batcher.submit(1).unwrap();
+    while batcher.stats().reruns == 0 {
+        settle().await;
+    }
+    let report = batcher.shutdown(Duration::from_millis(20)).await;
+    assert_eq!((report.drained, report.stats.closed), (false, 1));
+    assert_eq!(waits.await, Err(BatchError::Closed { started: true }));
 }
 
 #[tokio::test]

@@ -123,6 +123,7 @@ async fn five_attempts_are_made_and_no_more() {
     server.script(vec![Answer::status(429); 9]);
     let error = post(&sink(&server), 0..1).await.expect_err("never accepted");
     assert_eq!((error.attempts(), status(&error), error.outcome()), (5, Some(429), Outcome::NotApplied));
+    assert_eq!(error.retry_after(), None);
     assert_eq!(server.seen().requests, 5);
 }
 
@@ -168,6 +169,17 @@ async fn retry_after_is_followed_up_to_the_configured_limit() {
     post(&sink, 0..1).await.expect("the third attempt is accepted");
     let waited = begun.elapsed();
     assert!(waited >= 100 * MILLISECOND && waited < Duration::from_secs(60), "{waited:?}");
+}
+
+#[tokio::test]
+async fn what_the_last_answer_asked_for_is_told_up_to_the_configured_limit() {
+    let server = LocalServer::start();
+    server.script([Answer::retry_after(429, "2"), Answer::retry_after(503, "7200"), Answer::status(503)]);
+    let sink = sink_with(&server, one_attempt);
+    for asked in [Some(2), Some(60), None] {
+        let error = post(&sink, 0..1).await.expect_err("refused");
+        assert_eq!(error.retry_after(), asked.map(Duration::from_secs));
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ mod requests;
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use local_server::{Answer, LocalServer};
 use requests::{GRACE, NO_BREAKER, requests_to, started, until};
@@ -226,6 +226,32 @@ async fn kept_items_count_towards_the_bound_until_they_are_taken() {
     batcher.add(&Reading { id: 10 }).await.expect("room, in time");
     batcher.flush().await;
     assert_eq!(server.seen().ids, (0..11).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn kept_items_are_not_sent_again_before_the_server_wants_them() {
+    let server = LocalServer::start();
+    server.script([Answer::status(503), Answer::retry_after(429, "1")]);
+    let batcher = started(requests_to(&server.endpoint()).sink(|sink| sink.max_attempts(2)));
+    add_all(&batcher, 0..20);
+    until("both attempts", || server.seen().requests == 2).await;
+    let begun = Instant::now();
+    batcher.flush().await;
+    assert!(begun.elapsed() > Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert_eq!((server.seen().requests, server.seen().ids), (3, (0..20).collect()));
+}
+
+#[tokio::test]
+async fn a_stop_sends_nothing_before_the_server_wants_it() {
+    let server = LocalServer::start();
+    server.script([Answer::retry_after(503, "1")]);
+    let batcher = started(requests_to(&server.endpoint()));
+    add_all(&batcher, 0..20);
+    until("an answer", || batcher.stats().items.reruns == 20).await;
+    let begun = Instant::now();
+    let report = batcher.stop(GRACE).await;
+    assert!(begun.elapsed() > Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert_eq!((report.drained, report.stats.succeeded, server.seen().requests), (true, 20, 2));
 }
 
 #[tokio::test]

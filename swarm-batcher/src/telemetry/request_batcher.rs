@@ -45,7 +45,7 @@ use crate::stats::Stats;
 ///
 /// - With a [`dead_letter`](RequestBatcherBuilder::dead_letter) sink, they go there, one by one.
 /// - Without one, they are kept and sent again after a wait, for as long as the batcher runs, if another attempt may help (no connection,
-///   no answer, 429, 5xx). They count towards the bounds: when these are reached, `add` waits and `try_add` refuses
+///   no answer, 429, 5xx), and not before the time that the last answer's `Retry-After` names. They count towards the bounds: when these are reached, `add` waits and `try_add` refuses
 ///   ([`on_full`](RequestBatcherBuilder::on_full) may say otherwise). When the batcher is stopped they are sent once more; what fails from
 ///   then on is given up.
 /// - Without one, items that the server refuses for good (any other status) are dropped, and counted as
@@ -167,7 +167,8 @@ impl RequestBatcher {
     }
 
     /// Takes no more items, sends what is there without waiting for more, and waits for that, at most for `grace`. What is not sent by
-    /// then goes to the dead-letter sink, or is dropped and counted; a POST under way goes on. An open breaker is waited for.
+    /// then goes to the dead-letter sink, or is dropped and counted; a POST under way goes on. An open breaker is waited for, and so is the
+    /// time that a server asked for by `Retry-After`.
     ///
     /// The report adds up. `drained` says that everything has ended, not that the server took it: `stats.failed` are those that it did not.
     /// Dropped, the future leaves a batcher that takes nothing and sends what is there.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::Counters;
 use crate::handler::{Batch, BatchHandler};
@@ -24,6 +25,15 @@ impl DeliveryError {
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Post(error) if error.last().is_permanent())
+    }
+
+    /// How long the server wants to be left alone: see [`PostError::retry_after`].
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Post(error) => error.retry_after(),
+            Self::Encode(_) => None,
+        }
     }
 }
 

@@ -84,7 +84,8 @@ impl Settings {
                 let leaving = Arc::clone(leaving);
                 let kept = move |error: &DeliveryError| !error.is_permanent() && !leaving.load(Relaxed);
                 let (base, cap) = sink.waits();
-                builder.retry(RetryPolicy::new(u32::MAX, kept).backoff(base, cap).budget(f64::INFINITY))
+                let retry = RetryPolicy::new(u32::MAX, kept).backoff(base, cap).budget(f64::INFINITY);
+                builder.retry(retry.wait_at_least(DeliveryError::retry_after))
             }
         };
         builder.build()
