@@ -11,6 +11,7 @@ use crate::engine::{Core, Start, contain, discard};
 use crate::error::{BatchError, Reason, Rejected};
 use crate::handler::Entry;
 use crate::options::Options;
+use crate::retry::answer_of;
 use crate::state::{Aftermath, Arrival, Forgotten, Group, ONLY_LANE, ShareKey, State, Taken, Verdict, Wakers};
 use crate::sync::{Mutex, MutexGuard, lock};
 
@@ -165,13 +166,23 @@ impl<I, O, E> Shared<I, O, E> {
         self.lock().count_letters(taken, unclaimed);
     }
 
-    /// Lets items of a batch that failed run again, if they may: they are no longer in the batch then. Whether every item failed.
+    /// Whether an item that failed is a failure to the breaker.
+    fn is_counted(&self, entry: &Entry<I, O, E>) -> bool {
+        match (&self.options.breaker_counts, &entry.reply) {
+            (Some(counts), Some(Err(BatchError::Handler(error)))) => answer_of(|| counts(error)).unwrap_or(true),
+            _ => true,
+        }
+    }
+
+    /// Lets items of a batch that failed run again, if they may: they are no longer in the batch then. Whether every item failed, to the
+    /// breaker.
     fn rerun(&self, core: &mut Core<I, O, E>) -> bool {
         let failed = |entry: &Entry<I, O, E>| matches!(entry.reply, Some(Err(_)));
         if !core.entries.iter().any(failed) {
             return false;
         }
         let whole = core.entries.iter().all(failed);
+        let counted = whole && core.entries.iter().all(|entry| self.is_counted(entry));
         let before = core.entries.len();
         self.retry(core);
         let is_there = |entry: &Entry<I, O, E>| entry.item.is_some();
@@ -189,7 +200,7 @@ impl<I, O, E> Shared<I, O, E> {
                 core.entries.extend(refused);
             }
         }
-        whole
+        counted
     }
 
     /// Takes those items out of a batch that are retried.

@@ -387,6 +387,52 @@ async fn an_open_breaker_turns_callers_away_keeps_what_is_pushed_and_lets_one_ba
     assert!(batcher.stats().is_balanced());
 }
 
+/// Answers items with themselves as the error, but for 7, over which it panics, and 9, which it answers well.
+struct Echoes;
+
+impl BatchHandler<u64> for Echoes {
+    type Output = u64;
+    type Error = String;
+
+    async fn handle(&self, mut batch: Batch<'_, u64, u64, String>) {
+        for slot in batch.iter_mut() {
+            match *slot.item() {
+                7 => std::panic::resume_unwind(Box::new("seven")),
+                9 => slot.reply(Ok(answer(9))),
+                item => slot.reply(Err(item.to_string())),
+            }
+        }
+    }
+}
+
+/// Two failures open its breaker for long; errors `1` do not count, and `5` makes the question panic.
+fn opens_at_two() -> Ours {
+    let counts = |error: &String| match error.as_str() {
+        "5" => std::panic::resume_unwind(Box::new("no answer")),
+        error => error != "1",
+    };
+    let breaker = BreakerPolicy { failures: 2, reset: Duration::from_secs(3600) };
+    Batcher::builder(Echoes).breaker(breaker).breaker_counts(counts).build().unwrap()
+}
+
+async fn is_open_after(batches: &[&[u64]]) -> bool {
+    let batcher = opens_at_two();
+    for &batch in batches {
+        batcher.call_all(batch.iter().copied()).await;
+    }
+    batcher.call(9).await == Err(BatchError::Rejected(Reason::BreakerOpen))
+}
+
+#[tokio::test]
+async fn a_breaker_counts_the_errors_that_it_is_told_to() {
+    assert!(!is_open_after(&[&[1], &[1], &[1, 1]]).await, "none counts");
+    assert!(is_open_after(&[&[2], &[3]]).await, "others do");
+    assert!(!is_open_after(&[&[2], &[1], &[2]]).await, "one that does not count is an answer: the row begins anew");
+    assert!(!is_open_after(&[&[2, 1], &[1, 2]]).await, "so it is among others");
+    assert!(is_open_after(&[&[7], &[7]]).await, "panics always count");
+    assert!(is_open_after(&[&[5], &[5]]).await, "without an answer they count");
+}
+
 #[tokio::test]
 async fn what_nobody_waits_for_and_cannot_be_handled_goes_to_the_sink() {
     let letters = Arc::new(Mutex::new(Vec::new()));

@@ -109,9 +109,9 @@ async fn requests_at_the_same_time_have_connections_of_their_own() {
 }
 
 #[tokio::test]
-async fn server_errors_and_429_are_tried_again_until_one_is_accepted() {
+async fn server_errors_408_and_429_are_tried_again_until_one_is_accepted() {
     let server = LocalServer::start();
-    server.script([500, 429, 503, 502].map(Answer::status));
+    server.script([500, 429, 503, 408].map(Answer::status));
     post(&sink(&server), 0..3).await.expect("the fifth attempt is accepted");
     let seen = server.seen();
     assert_eq!((seen.requests, seen.ids), (5, vec![0, 1, 2]));

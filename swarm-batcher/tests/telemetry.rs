@@ -254,6 +254,32 @@ async fn a_stop_sends_nothing_before_the_server_wants_it() {
     assert_eq!((report.drained, report.stats.succeeded, server.seen().requests), (true, 20, 2));
 }
 
+/// Ten POSTs of one item each are to be sent, and two failures in a row open the breaker: `expected` are sent.
+async fn posts_are_sent(answers: impl IntoIterator<Item = Answer>, expected: u64) {
+    let server = LocalServer::start();
+    server.script(answers);
+    let breaker = BreakerPolicy { failures: 2, reset: Duration::from_secs(3600) };
+    let builder = requests_to(&server.endpoint()).batch_size(1).breaker(breaker).dead_letter(drop);
+    let batcher = started(builder);
+    add_all(&batcher, 0..10);
+    let ended = || batcher.stats().items.failed + batcher.stats().items.succeeded;
+    until("the POSTs", || ended() == expected).await;
+    sleep(Duration::from_millis(20)).await;
+    assert_eq!((ended(), server.seen().requests), (expected, expected));
+}
+
+#[tokio::test]
+async fn the_breaker_opens_when_the_server_is_away_or_busy_not_when_it_refuses_items() {
+    for answer in [Answer::status(500), Answer::status(429), Answer::status(408), Answer::Close] {
+        posts_are_sent([answer.clone(), answer], 2).await;
+    }
+    for status in [400, 413, 422, 307] {
+        posts_are_sent(vec![Answer::status(status); 9], 10).await;
+    }
+    // A refusal is an answer: the row begins anew.
+    posts_are_sent([503, 422, 503, 503].map(Answer::status), 4).await;
+}
+
 #[tokio::test]
 async fn the_oldest_make_room_if_so_said() {
     let server = LocalServer::start();

@@ -29,7 +29,7 @@ pub(crate) struct Group<I, O, E> {
 pub(crate) struct Verdict {
     /// How many items it had.
     pub(crate) items: usize,
-    /// No item has an output.
+    /// No item has an output, and the breaker counts why.
     pub(crate) failed: bool,
 }
 

@@ -115,7 +115,7 @@ impl HttpSink {
     /// Sends a body of `items` items until the server answers with success, at most [`max_attempts`](HttpSinkBuilder::max_attempts)
     /// times. Headers: `Content-Type: application/msgpack`, `Content-Encoding: zstd`, `X-Batch-Size`.
     ///
-    /// What is tried again: no connection, a lost one, no answer in time, 429, 5xx. Before that it waits by the configured
+    /// What is tried again: no connection, a lost one, no answer in time, 408, 429, 5xx. Before that it waits by the configured
     /// [`backoff`](HttpSinkBuilder::backoff), and not less than the answer's `Retry-After` within
     /// [`max_retry_after`](HttpSinkBuilder::max_retry_after).
     ///

@@ -45,7 +45,7 @@ use crate::stats::Stats;
 ///
 /// - With a [`dead_letter`](RequestBatcherBuilder::dead_letter) sink, they go there, one by one.
 /// - Without one, they are kept and sent again after a wait, for as long as the batcher runs, if another attempt may help (no connection,
-///   no answer, 429, 5xx), and not before the time that the last answer's `Retry-After` names. They count towards the bounds: when these are reached, `add` waits and `try_add` refuses
+///   no answer, 408, 429, 5xx), and not before the time that the last answer's `Retry-After` names. They count towards the bounds: when these are reached, `add` waits and `try_add` refuses
 ///   ([`on_full`](RequestBatcherBuilder::on_full) may say otherwise). When the batcher is stopped they are sent once more; what fails from
 ///   then on is given up.
 /// - Without one, items that the server refuses for good (any other status) are dropped, and counted as
@@ -53,7 +53,8 @@ use crate::stats::Stats;
 ///
 /// A server that answers 5xx, or not at all, may have taken the items: they may then arrive twice. Nothing else sends an item twice.
 ///
-/// After some failed POSTs in a row the [`breaker`](RequestBatcherBuilder::breaker) holds POSTs back, and items wait in line.
+/// After some failed POSTs in a row the [`breaker`](RequestBatcherBuilder::breaker) holds POSTs back, and items wait in line. A POST that is
+/// refused for good does not count for it, and ends the row.
 ///
 /// # Order
 /// With [`max_in_flight`](RequestBatcherBuilder::max_in_flight) 1, the default, POSTs leave in the order of their items. A batch that is

@@ -88,10 +88,10 @@ pub enum AttemptError {
 }
 
 impl AttemptError {
-    /// Whether trying again cannot help: any status but 429 and 5xx.
+    /// Whether trying again cannot help: any status but 408 (the request did not arrive in time), 429 and 5xx.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Status { status, .. } if *status != 429 && !is_server_error(*status))
+        matches!(self, Self::Status { status, .. } if ![408, 429].contains(status) && !is_server_error(*status))
     }
 
     /// Whether the server may have taken the request. An answer of 5xx leaves it open; redirections (which are not followed) and 4xx

@@ -60,7 +60,8 @@ impl RequestBatcherBuilder {
         self
     }
 
-    /// When POSTs are held back: after so many in a row that failed, each with all its attempts. Default: five, for 30 s.
+    /// When POSTs are held back: after so many in a row that failed, each with all its attempts. One that the server refuses for good
+    /// ([`DeliveryError::is_permanent`]) is no failure here: the server is there, and healthy. Default: five, for 30 s.
     pub fn breaker(mut self, breaker: BreakerPolicy) -> Self {
         self.settings.breaker = breaker;
         self

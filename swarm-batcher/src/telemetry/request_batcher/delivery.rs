@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::Counters;
 use crate::handler::{Batch, BatchHandler};
+#[cfg(doc)]
+use crate::telemetry::AttemptError;
 use crate::telemetry::{EncodeError, EncodedItem, Encoder, HttpSink, Payload, PostError};
 
 /// Why the items of a batch were not delivered.
@@ -21,7 +23,7 @@ pub enum DeliveryError {
 }
 
 impl DeliveryError {
-    /// Whether sending the items again cannot help: the server refused them.
+    /// Whether sending the items again cannot help: the server refused them ([`AttemptError::is_permanent`]).
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Post(error) if error.last().is_permanent())

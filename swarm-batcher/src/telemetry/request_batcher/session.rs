@@ -75,6 +75,8 @@ impl Settings {
         leaving: &Arc<AtomicBool>,
     ) -> Result<Items, BuildError> {
         let builder = self.queue(Delivery::new(sink.clone(), Arc::clone(counters)));
+        // Whoever refuses items is there.
+        let builder = builder.breaker_counts(|error| !error.is_permanent());
         let builder = match &self.dead_letter {
             Some(sink) => {
                 let sink = Arc::clone(sink);
