@@ -203,7 +203,18 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
     /// that panics loses its item, which is counted. Default: such items are dropped, and counted as
     /// [`unclaimed`](crate::Stats::unclaimed).
     #[must_use]
-    pub fn dead_letter(mut self, sink: impl Fn(DeadLetter<I, E>) + Send + Sync + 'static) -> Self {
+    pub fn dead_letter(self, sink: impl Fn(DeadLetter<I, E>) + Send + Sync + 'static) -> Self {
+        self.claim_dead_letters(move |letter| {
+            sink(letter);
+            true
+        })
+    }
+
+    /// A sink that may leave letters unclaimed.
+    pub(crate) fn claim_dead_letters(
+        mut self,
+        sink: impl Fn(DeadLetter<I, E>) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.dead_letter = Some(Box::new(sink));
         self
     }

@@ -107,7 +107,7 @@ impl<E> RetryPolicy<E> {
 
     /// How long an error asks its item to be left alone, beyond what the back-off says: a server's `Retry-After`, say. Items of a batch that
     /// run again together wait for as long as the one that asks for most, and a shutdown, which hurries other retries, leaves them that
-    /// time within its grace. The time is not bounded by the back-off's `cap`; more than a clock can say is 292 years. A function that
+    /// time within its grace. The time is not bounded by the back-off's `cap`, and more than 146 years count as 146 years. A function that
     /// panics asks for nothing. Default: no error asks for anything.
     ///
     /// ```

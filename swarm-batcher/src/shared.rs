@@ -148,10 +148,7 @@ impl<I, O, E> Shared<I, O, E> {
         let (mut taken, mut unclaimed) = (0, 0);
         for letter in letters {
             let outcome = catch_unwind(AssertUnwindSafe(|| match &self.options.dead_letter {
-                Some(sink) => {
-                    sink(letter);
-                    true
-                }
+                Some(sink) => sink(letter),
                 None => false,
             }));
             match outcome {

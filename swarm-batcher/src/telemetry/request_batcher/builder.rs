@@ -35,13 +35,15 @@ impl RequestBatcherBuilder {
         self
     }
 
-    /// Items that are held at most, those under way and those kept for later included, from 1 to 2^30. Default 65,536.
+    /// Items that are held at most, those under way and those kept for later included, from 1 to 2^30. Default 65,536. So many
+    /// [dead letters](RequestBatcher#dead-letters) may be kept beside them.
     pub fn max_queue_items(mut self, items: usize) -> Self {
         self.settings.max_queue_items = items;
         self
     }
 
-    /// Encoded bytes of those items at most, at least 1. A larger item is taken when nothing else is held. Default 32 MiB.
+    /// Encoded bytes of those items at most, at least 1. A larger item is taken when nothing else is held. Default 32 MiB. So many bytes of
+    /// dead letters may be kept beside them.
     pub fn max_queue_bytes(mut self, bytes: u64) -> Self {
         self.settings.max_queue_bytes = bytes;
         self
@@ -54,7 +56,8 @@ impl RequestBatcherBuilder {
     }
 
     /// What is done with an item for which there is no room. Default [`OnFull::Wait`]: [`add`](RequestBatcher::add) waits,
-    /// [`try_add`](RequestBatcher::try_add) refuses.
+    /// [`try_add`](RequestBatcher::try_add) refuses. What [`OnFull::ShedOldest`] sheds goes to a [`dead_letter`](Self::dead_letter) sink, or
+    /// is dropped and counted as [`shed`](crate::Stats::shed).
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.settings.on_full = on_full;
         self
@@ -83,8 +86,8 @@ impl RequestBatcherBuilder {
         self
     }
 
-    /// Takes the items that could not be delivered, after all attempts of their POST. Default: none, and such items are kept: see
-    /// [`RequestBatcher`](RequestBatcher#when-a-post-fails).
+    /// Takes the items that could not be delivered, after all attempts of their POST. Default: none, and such items are kept, to be sent
+    /// again or to be taken: see [`RequestBatcher`](RequestBatcher#when-a-post-fails).
     ///
     /// It is called by the task that runs POSTs, which waits for it. One that panics loses its item, which is counted as
     /// [`unclaimed`](crate::Stats::unclaimed).

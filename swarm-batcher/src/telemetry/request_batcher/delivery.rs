@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Counters;
+use super::dead_letters::LastResort;
 use crate::handler::{Batch, BatchHandler};
 #[cfg(doc)]
 use crate::telemetry::AttemptError;
@@ -44,11 +45,12 @@ pub(super) struct Delivery {
     /// As many as there were batches encoded at once.
     encoders: Mutex<Vec<Encoder>>,
     counters: Arc<Counters>,
+    last_resort: Option<LastResort>,
 }
 
 impl Delivery {
-    pub(super) fn new(sink: HttpSink, counters: Arc<Counters>) -> Self {
-        Self { sink, encoders: Mutex::default(), counters }
+    pub(super) fn new(sink: HttpSink, counters: Arc<Counters>, last_resort: Option<LastResort>) -> Self {
+        Self { sink, encoders: Mutex::default(), counters, last_resort }
     }
 
     fn encode<'a>(&self, items: impl Iterator<Item = &'a EncodedItem>) -> Result<Payload, EncodeError> {
@@ -81,7 +83,13 @@ impl BatchHandler<EncodedItem> for Delivery {
         };
         match delivered {
             Ok(()) => batch.iter_mut().for_each(|slot| slot.reply(Ok(()))),
-            Err(error) => batch.fail_all(&error),
+            Err(error) => {
+                // Here, and not when the batcher gives them up: who waits for the batch to end then finds them where they belong.
+                if let Some(last) = self.last_resort.as_ref().filter(|last| last.is_wanted(&error)) {
+                    last.keep(batch.take_items(), &error);
+                }
+                batch.fail_all(&error);
+            }
         }
     }
 }

@@ -9,18 +9,18 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::RequestStats;
+use super::dead_letters::{DeadLetters, LastResort, Letter};
 use super::delivery::{Delivery, DeliveryError};
 use crate::batcher::{Batcher, ShutdownReport};
 use crate::breaker::BreakerPolicy;
 use crate::builder::{BatcherBuilder, BuildError};
-use crate::dead_letter::DeadLetter;
 use crate::handler::{BatchHandler, from_fn};
 use crate::policy::{OnFull, Policy};
 use crate::retry::RetryPolicy;
 use crate::telemetry::{EncodedItem, EndpointError, HttpSink};
 
 type Items = Batcher<EncodedItem, (), DeliveryError>;
-pub(super) type DeadLetterSink = Arc<dyn Fn(DeadLetter<EncodedItem, DeliveryError>) + Send + Sync>;
+pub(super) type DeadLetterSink = Arc<dyn Fn(Letter) + Send + Sync>;
 
 /// What a batcher that nobody holds any more has to send what is there.
 const GRACE_OF_DROPPED: Duration = Duration::from_secs(60);
@@ -67,30 +67,32 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// A batcher of items, which keeps those that it could not send until `leaving` is true.
+    /// A batcher of items. Those that could not be sent go to the sink that was set; without one, they are sent again, and in the end, or
+    /// once `leaving` is true, to `letters`.
     fn batcher(
         &self,
         sink: &HttpSink,
         counters: &Arc<Counters>,
+        letters: &Arc<DeadLetters>,
         leaving: &Arc<AtomicBool>,
     ) -> Result<Items, BuildError> {
-        let builder = self.queue(Delivery::new(sink.clone(), Arc::clone(counters)));
-        // Whoever refuses items is there.
-        let builder = builder.breaker_counts(|error| !error.is_permanent());
-        let builder = match &self.dead_letter {
-            Some(sink) => {
-                let sink = Arc::clone(sink);
-                builder.dead_letter(move |letter| sink(letter))
-            }
-            None => {
-                let leaving = Arc::clone(leaving);
-                let kept = move |error: &DeliveryError| !error.is_permanent() && !leaving.load(Relaxed);
-                let (base, cap) = sink.waits();
-                let retry = RetryPolicy::new(u32::MAX, kept).backoff(base, cap).budget(f64::INFINITY);
-                builder.retry(retry.wait_at_least(DeliveryError::retry_after))
-            }
+        let batcher = |last_resort| {
+            let builder = self.queue(Delivery::new(sink.clone(), Arc::clone(counters), last_resort));
+            // Whoever refuses items is there.
+            builder.breaker_counts(|error| !error.is_permanent())
         };
-        builder.build()
+        if let Some(sink) = &self.dead_letter {
+            let sink = Arc::clone(sink);
+            return batcher(None).dead_letter(move |letter| sink(letter)).build();
+        }
+        let last_resort = LastResort::new(letters, leaving);
+        // What is not to be sent again is no longer in its batch.
+        let retry = RetryPolicy::new(u32::MAX, |_| true).budget(f64::INFINITY);
+        let (base, cap) = sink.waits();
+        batcher(Some(last_resort.clone()))
+            .retry(retry.backoff(base, cap).wait_at_least(DeliveryError::retry_after))
+            .claim_dead_letters(move |letter| last_resort.claim(letter))
+            .build()
     }
 
     /// What items wait in.
@@ -140,16 +142,17 @@ pub(super) struct Counters {
 pub(super) struct Session {
     batcher: Items,
     counters: Arc<Counters>,
-    /// What fails from now on is given up.
+    /// What fails from now on is not sent again.
     leaving: Arc<AtomicBool>,
     runtime: Option<Handle>,
 }
 
 impl Session {
-    pub(super) fn new(sink: &HttpSink, settings: &Settings) -> Self {
+    pub(super) fn new(sink: &HttpSink, settings: &Settings, letters: &Arc<DeadLetters>) -> Self {
         let (counters, leaving) = (Arc::default(), Arc::default());
-        let batcher =
-            settings.batcher(sink, &counters, &leaving).expect("the settings were checked when they were built");
+        let batcher = settings
+            .batcher(sink, &counters, letters, &leaving)
+            .expect("the settings were checked when they were built");
         Self { batcher, counters, leaving, runtime: Handle::try_current().ok() }
     }
 
@@ -166,6 +169,11 @@ impl Session {
         self.batcher.shutdown(grace).await
     }
 
+    /// An item is not taken, of which the batcher knows nothing.
+    pub(super) fn count_rejected(&self) {
+        self.batcher.shared().lock().count_rejected();
+    }
+
     pub(super) fn stats(&self) -> RequestStats {
         let Counters { requests, delivered, encoded_bytes, body_bytes } = &*self.counters;
         RequestStats {
@@ -174,6 +182,7 @@ impl Session {
             delivered: delivered.load(Relaxed),
             encoded_bytes: encoded_bytes.load(Relaxed),
             body_bytes: body_bytes.load(Relaxed),
+            ..RequestStats::default()
         }
     }
 }
