@@ -58,29 +58,53 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
-fn push_all(batcher: &Ours) {
-    for _ in 0..ROUND {
-        if let Err(rejected) = batcher.try_push(black_box(1)) {
-            assert_eq!(rejected.reason, Reason::Full, "there is room for ten rounds");
+/// A batcher under load, in its runtime.
+struct Loaded {
+    batcher: Ours,
+    sum: Sum,
+    runtime: Runtime,
+}
+
+impl Loaded {
+    fn new() -> Self {
+        let (runtime, sum) = (runtime(), Sum::default());
+        let batcher = {
+            let _inside = runtime.enter();
+            ours(&sum)
+        };
+        Self { batcher, sum, runtime }
+    }
+
+    /// How long a producer takes for its items.
+    fn push_all(&self) -> Duration {
+        let start = Instant::now();
+        for _ in 0..ROUND {
+            if let Err(rejected) = self.batcher.try_push(black_box(1)) {
+                assert_eq!(rejected.reason, Reason::Full, "there is room for ten rounds");
+            }
         }
+        start.elapsed()
+    }
+
+    /// Has everything handled before the next round.
+    fn end_round(&self) {
+        self.runtime.block_on(self.batcher.flush()).expect("outside of the handler");
+    }
+
+    fn round(&self) -> (Duration, u64) {
+        let elapsed = self.push_all();
+        self.end_round();
+        (elapsed, ROUND)
     }
 }
 
 /// Beside a vector that grows: the least that keeping an item costs.
 fn single(bench: &mut Bench) -> Result<(), BenchError> {
-    let (runtime, sum) = (runtime(), Sum::default());
-    let _inside = runtime.enter();
-    let batcher = ours(&sum);
+    let loaded = Loaded::new();
     let mut kept = 0;
     let rounds = bench.against(
         "swarm-batcher/floor/vec-push",
-        || {
-            let start = Instant::now();
-            push_all(&batcher);
-            let elapsed = start.elapsed();
-            runtime.block_on(batcher.flush()).expect("outside of the handler");
-            (elapsed, ROUND)
-        },
+        || loaded.round(),
         || {
             let mut items = Vec::new();
             let start = Instant::now();
@@ -92,18 +116,16 @@ fn single(bench: &mut Bench) -> Result<(), BenchError> {
             (elapsed, ROUND)
         },
     )?;
-    bench.proof(2 * rounds * ROUND, sum.get() + kept);
+    bench.proof(2 * rounds * ROUND, loaded.sum.get() + kept);
     Ok(())
 }
 
 /// Beside a bounded channel whose receiver takes as many at a time.
 fn beside_a_channel(bench: &mut Bench) -> Result<(), BenchError> {
-    let (runtime, sum, received) = (runtime(), Sum::default(), Arc::new(AtomicU64::new(0)));
-    let _inside = runtime.enter();
-    let batcher = ours(&sum);
+    let (loaded, received) = (Loaded::new(), Arc::new(AtomicU64::new(0)));
     let (sender, mut receiver) = mpsc::channel::<u64>(1 << 20);
     let receiving = Arc::clone(&received);
-    runtime.spawn(async move {
+    loaded.runtime.spawn(async move {
         let mut batch = Vec::with_capacity(BATCH);
         while receiver.recv_many(&mut batch, BATCH).await > 0 {
             receiving.fetch_add(batch.drain(..).sum::<u64>(), Ordering::Release);
@@ -112,13 +134,7 @@ fn beside_a_channel(bench: &mut Bench) -> Result<(), BenchError> {
     let mut sent = 0;
     let rounds = bench.against(
         "swarm-batcher/floor/mpsc-recv-many",
-        || {
-            let start = Instant::now();
-            push_all(&batcher);
-            let elapsed = start.elapsed();
-            runtime.block_on(batcher.flush()).expect("outside of the handler");
-            (elapsed, ROUND)
-        },
+        || loaded.round(),
         || {
             let start = Instant::now();
             for _ in 0..ROUND {
@@ -132,20 +148,18 @@ fn beside_a_channel(bench: &mut Bench) -> Result<(), BenchError> {
             (elapsed, ROUND)
         },
     )?;
-    bench.proof(2 * rounds * ROUND, sum.get() + received.load(Ordering::Acquire));
+    bench.proof(2 * rounds * ROUND, loaded.sum.get() + received.load(Ordering::Acquire));
     Ok(())
 }
 
 /// Two threads give items to one batcher.
 fn two_producers(bench: &mut Bench) -> Result<(), BenchError> {
-    let (runtime, sum) = (runtime(), Sum::default());
-    let _inside = runtime.enter();
-    let batcher = ours(&sum);
+    let loaded = Loaded::new();
     let rounds = bench.rounds(|| {
-        let elapsed = harness::together(2, |_| (), |()| push_all(&batcher)).0;
-        runtime.block_on(batcher.flush()).expect("outside of the handler");
+        let elapsed = harness::together(2, |_| (), |()| loaded.push_all()).0;
+        loaded.end_round();
         (elapsed, 2 * ROUND)
     })?;
-    bench.proof(rounds * 2 * ROUND, sum.get());
+    bench.proof(rounds * 2 * ROUND, loaded.sum.get());
     Ok(())
 }

@@ -176,6 +176,8 @@ impl<I, O, E> Batcher<I, O, E> {
     /// not started is answered [`Closed`](crate::BatchError::Closed), or goes to the dead-letter sink, and so are the callers of what
     /// runs. Dropped, it leaves a batcher that takes nothing and runs what is there.
     ///
+    /// Retries are made at once, but for those whose errors [asked for a wait](crate::RetryPolicy::wait_at_least).
+    ///
     /// # Panics
     /// In a runtime without timers, unless nothing has to be waited for.
     pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// When batches stop being tried.
 ///
-/// After `failures` batches in a row in which every item failed, no batch starts for `reset`; then one does, as a probe. If it fails,
+/// After `failures` batches in a row in which every item failed ([`breaker_counts`](crate::BatcherBuilder::breaker_counts) says with which
+/// errors), no batch starts for `reset`; then one does, as a probe. If it fails,
 /// the wait begins again. While the breaker is open, [`call`](crate::Batcher::call) and [`submit`](crate::Batcher::submit) answer
 /// [`Reason::BreakerOpen`](crate::Reason::BreakerOpen) at once; items that are there already, and those that are pushed, wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,9 @@ impl Default for BreakerPolicy {
         Self { failures: 5, reset: Duration::from_secs(30) }
     }
 }
+
+/// Whether an error is a failure to the breaker.
+pub(crate) type Counts<E> = Box<dyn Fn(&E) -> bool + Send + Sync>;
 
 /// What a breaker has seen.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batcher::Batcher;
-use crate::breaker::BreakerPolicy;
+use crate::breaker::{BreakerPolicy, Counts};
 use crate::dead_letter::{DeadLetter, Sink};
 use crate::engine::{Start, Typed};
 use crate::handler::BatchHandler;
@@ -33,6 +33,7 @@ pub struct BatcherBuilder<I, O, E> {
     retry: Option<RetryPolicy<E>>,
     bisect: bool,
     breaker: Option<BreakerPolicy>,
+    breaker_counts: Option<Counts<E>>,
     dead_letter: Option<Sink<I, E>>,
     key_by: Option<Box<dyn KeyOf<I>>>,
     share: Option<Share<I, O, E>>,
@@ -86,6 +87,7 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
             retry: None,
             bisect: false,
             breaker: None,
+            breaker_counts: None,
             dead_letter: None,
             key_by: None,
             share: None,
@@ -187,11 +189,32 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
         self
     }
 
+    /// Which errors of the handler's are failures to the breaker: those for which this says true. An item that fails with another one is as
+    /// good as handled, since whoever refused it is there. A panic, a missing reply and a wrong number of results always are failures,
+    /// and so is an error over which this panics. It is called without a lock, once an item of a batch in which every item failed.
+    /// Default: all errors are.
+    #[must_use]
+    pub fn breaker_counts(mut self, counts: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.breaker_counts = Some(Box::new(counts));
+        self
+    }
+
     /// Takes the items that nobody waits for and that could not be handled. It is called without a lock, by whichever task found out. One
     /// that panics loses its item, which is counted. Default: such items are dropped, and counted as
     /// [`unclaimed`](crate::Stats::unclaimed).
     #[must_use]
-    pub fn dead_letter(mut self, sink: impl Fn(DeadLetter<I, E>) + Send + Sync + 'static) -> Self {
+    pub fn dead_letter(self, sink: impl Fn(DeadLetter<I, E>) + Send + Sync + 'static) -> Self {
+        self.claim_dead_letters(move |letter| {
+            sink(letter);
+            true
+        })
+    }
+
+    /// A sink that may leave letters unclaimed.
+    pub(crate) fn claim_dead_letters(
+        mut self,
+        sink: impl Fn(DeadLetter<I, E>) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.dead_letter = Some(Box::new(sink));
         self
     }
@@ -300,6 +323,7 @@ impl<I: Send + 'static, O: Send + 'static, E: Send + 'static> BatcherBuilder<I, 
             retry: self.retry,
             bisect: self.bisect,
             breaker: self.breaker,
+            breaker_counts: self.breaker_counts,
             dead_letter: self.dead_letter,
             key_by: self.key_by,
             share: self.share,

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::BatchError;
 
 /// An item that was [pushed](crate::Batcher::push), hence has no caller, and could not be handled.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct DeadLetter<I, E> {
     /// The item, unless the handler took it out of its batch.
@@ -20,5 +21,5 @@ impl<I, E: fmt::Debug> fmt::Debug for DeadLetter<I, E> {
     }
 }
 
-/// Takes dead letters.
-pub(crate) type Sink<I, E> = Box<dyn Fn(DeadLetter<I, E>) + Send + Sync>;
+/// Takes dead letters, or says that it does not.
+pub(crate) type Sink<I, E> = Box<dyn Fn(DeadLetter<I, E>) -> bool + Send + Sync>;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::adaptive::Adaptive;
-use crate::breaker::BreakerPolicy;
+use crate::breaker::{BreakerPolicy, Counts};
 use crate::dead_letter::Sink;
 use crate::error::Reply;
 use crate::key::KeyOf;
@@ -31,6 +31,7 @@ pub(crate) struct Options<I, O, E> {
     pub(crate) retry: Option<RetryPolicy<E>>,
     pub(crate) bisect: bool,
     pub(crate) breaker: Option<BreakerPolicy>,
+    pub(crate) breaker_counts: Option<Counts<E>>,
     pub(crate) dead_letter: Option<Sink<I, E>>,
     pub(crate) key_by: Option<Box<dyn KeyOf<I>>>,
     pub(crate) share: Option<Share<I, O, E>>,

@@ -13,6 +13,7 @@ use crate::engine::{Core, Start, contain, discard};
 use crate::error::{BatchError, Reason, Rejected};
 use crate::handler::Entry;
 use crate::options::Options;
+use crate::retry::answer_of;
 use crate::seats::{Seats, Told};
 use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, ShareKey, State, Taken, Tally, Verdict, Wakers};
 use crate::sync::{Mutex, MutexGuard, lock_busy};
@@ -206,10 +207,7 @@ impl<I, O, E> Shared<I, O, E> {
         let (mut taken, mut unclaimed) = (0, 0);
         for letter in letters {
             let outcome = catch_unwind(AssertUnwindSafe(|| match &self.options.dead_letter {
-                Some(sink) => {
-                    sink(letter);
-                    true
-                }
+                Some(sink) => sink(letter),
                 None => false,
             }));
             match outcome {
@@ -224,13 +222,23 @@ impl<I, O, E> Shared<I, O, E> {
         self.lock().count_letters(taken, unclaimed);
     }
 
-    /// Lets items of a batch that failed run again, if they may: they are no longer in the batch then. Whether every item failed.
+    /// Whether an item that failed is a failure to the breaker.
+    fn is_counted(&self, entry: &Entry<I, O, E>) -> bool {
+        match (&self.options.breaker_counts, &entry.reply) {
+            (Some(counts), Some(Err(BatchError::Handler(error)))) => answer_of(|| counts(error)).unwrap_or(true),
+            _ => true,
+        }
+    }
+
+    /// Lets items of a batch that failed run again, if they may: they are no longer in the batch then. Whether every item failed, to the
+    /// breaker.
     fn rerun(&self, core: &mut Core<I, O, E>) -> bool {
         let failed = |entry: &Entry<I, O, E>| matches!(entry.reply, Some(Err(_)));
         if !core.entries.iter().any(failed) {
             return false;
         }
         let whole = core.entries.iter().all(failed);
+        let counted = whole && core.entries.iter().all(|entry| self.is_counted(entry));
         let before = core.entries.len();
         self.retry(core);
         let is_there = |entry: &Entry<I, O, E>| entry.item.is_some();
@@ -244,33 +252,25 @@ impl<I, O, E> Shared<I, O, E> {
             let first = core.entries.drain(..).collect();
             let mut state = self.lock();
             for entries in [first, second] {
-                let refused = state.rest(&self.options, Group { entries, attempt: core.attempt }, None);
+                let refused = state.rest(&self.options, Group { entries, attempt: core.attempt, asked: false }, None);
                 core.entries.extend(refused);
             }
         }
-        whole
+        counted
     }
 
     /// Takes those items out of a batch that are retried.
     fn retry(&self, core: &mut Core<I, O, E>) {
-        let Some(retry) = self.options.retry.as_ref().filter(|retry| core.attempt < retry.retries) else { return };
+        let Some(retry) = self.options.retry.as_ref().filter(|retry| core.attempt < retry.limit) else { return };
         let retryable = |entry: &mut Entry<I, O, E>| {
-            entry.item.is_some()
-                && match &entry.reply {
-                    Some(Err(BatchError::Handler(error))) => {
-                        catch_unwind(AssertUnwindSafe(|| (retry.retryable)(error))).unwrap_or_else(|payload| {
-                            discard(payload);
-                            false
-                        })
-                    }
-                    Some(Err(_)) => retry.faults,
-                    _ => false,
-                }
+            entry.item.is_some() && matches!(&entry.reply, Some(Err(error)) if retry.retries(error))
         };
         let entries: Vec<_> = core.entries.extract_if(.., retryable).collect();
         if !entries.is_empty() {
             let attempt = core.attempt + 1;
-            let refused = self.lock().rest(&self.options, Group { entries, attempt }, Some(retry.wait(attempt)));
+            let wait = retry.wait(attempt, entries.iter().filter_map(|entry| entry.reply.as_ref()?.as_ref().err()));
+            let group = Group { entries, attempt, asked: wait.asked };
+            let refused = self.lock().rest(&self.options, group, Some(wait.time));
             core.entries.extend(refused);
         }
     }

@@ -446,7 +446,7 @@ impl<I, O, E> State<I, O, E> {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
             self.seal_all();
-            self.end_rest();
+            self.cut_rest_short();
             // They hold on to what holds on to them.
             after.trash.extend(self.spare.drain(..).map(Trash::Engine));
         }

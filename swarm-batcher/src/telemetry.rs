@@ -9,7 +9,7 @@ mod request_batcher;
 
 pub use codec::{EncodeError, EncodedItem, Encoder, Payload, encode_item};
 pub use http::{AttemptError, EndpointError, HttpSink, HttpSinkBuilder, PostError};
-pub use request_batcher::{AddError, DeliveryError, RequestBatcher, RequestBatcherBuilder, RequestStats};
+pub use request_batcher::{AddError, DeliveryError, RequestBatcher, RequestBatcherBuilder, RequestStats, StopReport};
 
 /// For the fuzz target: how long a server wants to be left alone, from bytes that it wrote.
 #[cfg(fuzzing)]

@@ -3,12 +3,15 @@
 
 #[path = "../benches/local_server/mod.rs"]
 mod local_server;
+#[path = "support/requests.rs"]
+mod requests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use local_server::{Answer, LocalServer};
+use requests::{GRACE, requests_to, started, until};
 use serde::Serialize;
 use swarm_batcher::telemetry::{AddError, EncodedItem, RequestBatcher, RequestBatcherBuilder, encode_item};
 use swarm_batcher::{Batch, BatchError, BatchHandler, Batcher, BreakerPolicy, Policy, Reason};
@@ -17,9 +20,6 @@ use tokio::time::{sleep, timeout};
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
-
-/// Longer than anything here takes, where only the order of things matters.
-const GRACE: Duration = Duration::from_secs(20);
 
 #[derive(Serialize)]
 struct Reading {
@@ -31,32 +31,10 @@ fn reading(id: u64) -> Reading {
     Reading { id, cpu: id as f64 / 8.0 }
 }
 
-/// One attempt a POST, no waits, and items leave by number or by a flush: the tests say when.
-fn builder(server: &LocalServer) -> RequestBatcherBuilder {
-    RequestBatcher::builder(&server.endpoint())
-        .max_wait(Duration::from_secs(600))
-        .sink(|sink| sink.max_attempts(1).backoff(Duration::ZERO, Duration::ZERO))
-}
-
-fn started(builder: RequestBatcherBuilder) -> RequestBatcher {
-    let batcher = builder.build().expect("an endpoint");
-    batcher.start();
-    batcher
-}
-
 async fn add_all(batcher: &RequestBatcher, ids: std::ops::Range<u64>) {
     for id in ids {
         batcher.add(&reading(id)).await.expect("room");
     }
-}
-
-async fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let wait = async {
-        while !reached() {
-            sleep(millis(1)).await;
-        }
-    };
-    assert!(timeout(GRACE, wait).await.is_ok(), "never: {what}");
 }
 
 /// The ids that arrived, in order of their numbers: an item that arrived twice is there twice.
@@ -96,7 +74,7 @@ async fn defect_01_a_stalled_post_holds_up_no_producer() {
     const STALL: Duration = millis(1500);
     let server = LocalServer::start();
     server.script([Answer::AcceptAfter(STALL)]);
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     add_all(&batcher, 0..20).await;
     until("the POST is under way", || server.seen().requests == 1).await;
     let producers = (0..2).map(|producer| {
@@ -124,7 +102,7 @@ async fn defect_01_a_stalled_post_holds_up_no_producer() {
 async fn defect_02_an_item_added_during_a_flush_arrives_exactly_once() {
     let server = LocalServer::start();
     server.script([Answer::AcceptAfter(millis(200))]);
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     add_all(&batcher, 0..10).await;
     let flush = {
         let batcher = batcher.clone();
@@ -143,7 +121,7 @@ async fn defect_02_an_item_added_during_a_flush_arrives_exactly_once() {
 async fn defect_02_an_item_added_during_a_stop_is_sent_or_refused() {
     let server = LocalServer::start();
     server.script([Answer::AcceptAfter(millis(200))]);
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     add_all(&batcher, 0..10).await;
     let stop = {
         let batcher = batcher.clone();
@@ -159,7 +137,7 @@ async fn defect_02_an_item_added_during_a_stop_is_sent_or_refused() {
 async fn defect_03_a_failed_batch_is_kept_until_it_is_taken() {
     let server = LocalServer::start();
     server.script([Answer::status(503), Answer::Close, Answer::status(429)]);
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     add_all(&batcher, 0..20).await;
     let report = batcher.flush().await;
     assert_eq!((report.items, report.failed), (20, 0));
@@ -172,7 +150,7 @@ async fn defect_03_a_failure_is_told_to_the_flush_the_counts_and_the_sink() {
     let server = LocalServer::start();
     server.script([Answer::status(503)]);
     let letters = Letters::default();
-    let batcher = started(letters.sink(builder(&server)));
+    let batcher = started(letters.sink(requests_to(&server.endpoint())));
     add_all(&batcher, 0..10).await;
     let report = batcher.flush().await;
     assert_eq!((report.items, report.failed), (10, 10));
@@ -185,7 +163,7 @@ async fn defect_03_a_failure_is_told_to_the_flush_the_counts_and_the_sink() {
 async fn defect_04_time_flushes_go_on_after_failures() {
     let server = LocalServer::start();
     let letters = Letters::default();
-    let batcher = started(letters.sink(builder(&server)).max_wait(millis(5)));
+    let batcher = started(letters.sink(requests_to(&server.endpoint())).max_wait(millis(5)));
     let answers = [Answer::status(500), Answer::Accept, Answer::Close, Answer::status(400), Answer::Accept];
     let mut lost = 0;
     for (id, answer) in (0..).zip(answers) {
@@ -268,7 +246,7 @@ async fn defect_05_an_item_waits_for_max_wait_whatever_the_cadence() {
 #[tokio::test]
 async fn defect_06_it_starts_again_after_a_stop() {
     let server = LocalServer::start();
-    let batcher = builder(&server).max_wait(millis(5)).build().expect("an endpoint");
+    let batcher = requests_to(&server.endpoint()).max_wait(millis(5)).build().expect("an endpoint");
     for round in 0..3 {
         batcher.start();
         batcher.add(&reading(round)).await.expect("room");
@@ -287,7 +265,7 @@ async fn defect_07_the_breaker_opens_after_five_failed_posts_and_lets_one_probe(
     server.script((0..6).map(|_| Answer::status(500)));
     let letters = Letters::default();
     let breaker = BreakerPolicy { failures: 5, reset: RESET };
-    let batcher = started(letters.sink(builder(&server)).batch_size(1).breaker(breaker));
+    let batcher = started(letters.sink(requests_to(&server.endpoint())).batch_size(1).breaker(breaker));
     add_all(&batcher, 0..8).await;
     until("five failures", || batcher.stats().items.failed == 5).await;
     let opened = Instant::now();
@@ -307,7 +285,7 @@ async fn defect_08_busy_answers_are_tried_again_and_given_up_with_their_items() 
     let server = LocalServer::start();
     let letters = Letters::default();
     let patient = |builder: RequestBatcherBuilder| builder.sink(|sink| sink.max_attempts(3));
-    let batcher = started(patient(letters.sink(builder(&server))));
+    let batcher = started(patient(letters.sink(requests_to(&server.endpoint()))));
     server.script([Answer::retry_after(429, "1"), Answer::status(503)]);
     add_all(&batcher, 0..5).await;
     let began = Instant::now();
@@ -326,7 +304,7 @@ async fn defect_08_busy_answers_are_tried_again_and_given_up_with_their_items() 
 async fn defect_09_items_are_bounded_and_who_waits_gets_room_in_turn() {
     let server = LocalServer::start();
     server.script([Answer::AcceptAfter(millis(300))]);
-    let batcher = started(builder(&server).batch_size(10).max_queue_items(10));
+    let batcher = started(requests_to(&server.endpoint()).batch_size(10).max_queue_items(10));
     add_all(&batcher, 0..10).await;
     assert!(matches!(batcher.try_add(&reading(99)), Err(AddError::Rejected(Reason::Full))));
     let given_up = timeout(millis(20), batcher.add(&reading(98))).await;
@@ -341,7 +319,7 @@ async fn defect_09_items_are_bounded_and_who_waits_gets_room_in_turn() {
 async fn defect_09_bytes_are_bounded() {
     let server = LocalServer::start();
     let size = encoded(0..1)[0].as_bytes().len() as u64;
-    let batcher = started(builder(&server).max_queue_bytes(3 * size + 1));
+    let batcher = started(requests_to(&server.endpoint()).max_queue_bytes(3 * size + 1));
     for id in 0..3 {
         batcher.try_add(&reading(id)).expect("room");
     }
@@ -379,7 +357,7 @@ async fn defect_09_each_caller_gets_its_own_result() {
 async fn defect_10_a_flush_that_is_dropped_in_flight_sends_nothing_twice() {
     let server = LocalServer::start();
     server.script([Answer::AcceptAfter(millis(200))]);
-    let batcher = started(builder(&server));
+    let batcher = started(requests_to(&server.endpoint()));
     add_all(&batcher, 0..10).await;
     assert!(timeout(millis(50), batcher.flush()).await.is_err(), "dropped in flight");
     until("the POST is under way", || server.seen().requests == 1).await;
@@ -394,7 +372,7 @@ async fn defect_10_a_stop_in_flight_sends_nothing_twice() {
     for cancelled in [false, true] {
         let server = LocalServer::start();
         server.script([Answer::AcceptAfter(millis(200))]);
-        let batcher = started(builder(&server));
+        let batcher = started(requests_to(&server.endpoint()));
         add_all(&batcher, 0..20).await;
         until("the POST is under way", || server.seen().requests == 1).await;
         if cancelled {

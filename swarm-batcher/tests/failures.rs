@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -227,6 +227,70 @@ async fn others_run_while_a_failed_batch_waits() {
     assert_eq!(report.stats.cancelled, 1, "its caller had left");
 }
 
+/// Refuses the first batch, each item with the milliseconds that it is as the error.
+#[derive(Default)]
+struct BusyOnce(AtomicBool);
+
+impl BatchHandler<u64> for BusyOnce {
+    type Output = u64;
+    type Error = String;
+
+    async fn handle(&self, mut batch: Batch<'_, u64, u64, String>) {
+        let answers = self.0.swap(true, Ordering::Relaxed);
+        for slot in batch.iter_mut() {
+            let item = *slot.item();
+            slot.reply(if answers { Ok(answer(item)) } else { Err(item.to_string()) });
+        }
+    }
+}
+
+/// Retries at once, but for errors that are milliseconds to wait.
+fn asking() -> RetryPolicy<String> {
+    let asked = |error: &String| error.parse().ok().map(Duration::from_millis);
+    RetryPolicy::new(1, |_: &String| true).backoff(Duration::ZERO, Duration::ZERO).wait_at_least(asked)
+}
+
+fn busy_once() -> Ours {
+    Batcher::builder(BusyOnce::default()).retry(asking()).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_retry_waits_for_as_long_as_the_error_asks_that_asks_for_most() {
+    let (batcher, begun) = (busy_once(), Instant::now());
+    assert_eq!(batcher.call_all([50, 200, 100]).await, [50, 200, 100].map(|item| Ok(answer(item))));
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert_eq!(batcher.stats().batches, 2, "together");
+}
+
+#[tokio::test]
+async fn a_question_that_panics_asks_for_nothing() {
+    let retry = asking().wait_at_least(|_| std::panic::resume_unwind(Box::new("no answer")));
+    let batcher: Ours = Batcher::builder(Refuses::new(1)).retry(retry).build().unwrap();
+    assert_eq!(batcher.call(1).await, Ok(answer(1)));
+}
+
+#[tokio::test]
+async fn a_shutdown_keeps_to_what_an_error_asks_within_its_grace() {
+    let (batcher, begun) = (busy_once(), Instant::now());
+    batcher.try_push(200).unwrap();
+    while batcher.stats().reruns == 0 {
+        settle().await;
+    }
+    let report = batcher.shutdown(Duration::from_secs(20)).await;
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert_eq!((report.drained, report.stats.succeeded), (true, 1));
+
+    let retry = asking().wait_at_least(|_| Some(Duration::MAX));
+    let batcher: Ours = Batcher::builder(Refuses::new(1)).retry(retry).build().unwrap();
+    let waits = batcher.submit(1).unwrap();
+    while batcher.stats().reruns == 0 {
+        settle().await;
+    }
+    let report = batcher.shutdown(Duration::from_millis(20)).await;
+    assert_eq!((report.drained, report.stats.closed), (false, 1));
+    assert_eq!(waits.await, Err(BatchError::Closed { started: true }));
+}
+
 #[tokio::test]
 async fn retries_keep_to_their_budget() {
     let handler = Refuses::new(u64::MAX);
@@ -321,6 +385,52 @@ async fn an_open_breaker_turns_callers_away_keeps_what_is_pushed_and_lets_one_ba
     assert!(opened.elapsed() >= 2 * reset - Duration::from_millis(1));
     assert_eq!(batcher.call(100).await, Ok(answer(100)), "closed");
     assert!(batcher.stats().is_balanced());
+}
+
+/// Answers items with themselves as the error, but for 7, over which it panics, and 9, which it answers well.
+struct Echoes;
+
+impl BatchHandler<u64> for Echoes {
+    type Output = u64;
+    type Error = String;
+
+    async fn handle(&self, mut batch: Batch<'_, u64, u64, String>) {
+        for slot in batch.iter_mut() {
+            match *slot.item() {
+                7 => std::panic::resume_unwind(Box::new("seven")),
+                9 => slot.reply(Ok(answer(9))),
+                item => slot.reply(Err(item.to_string())),
+            }
+        }
+    }
+}
+
+/// Two failures open its breaker for long; errors `1` do not count, and `5` makes the question panic.
+fn opens_at_two() -> Ours {
+    let counts = |error: &String| match error.as_str() {
+        "5" => std::panic::resume_unwind(Box::new("no answer")),
+        error => error != "1",
+    };
+    let breaker = BreakerPolicy { failures: 2, reset: Duration::from_secs(3600) };
+    Batcher::builder(Echoes).breaker(breaker).breaker_counts(counts).build().unwrap()
+}
+
+async fn is_open_after(batches: &[&[u64]]) -> bool {
+    let batcher = opens_at_two();
+    for &batch in batches {
+        batcher.call_all(batch.iter().copied()).await;
+    }
+    batcher.call(9).await == Err(BatchError::Rejected(Reason::BreakerOpen))
+}
+
+#[tokio::test]
+async fn a_breaker_counts_the_errors_that_it_is_told_to() {
+    assert!(!is_open_after(&[&[1], &[1], &[1, 1]]).await, "none counts");
+    assert!(is_open_after(&[&[2], &[3]]).await, "others do");
+    assert!(!is_open_after(&[&[2], &[1], &[2]]).await, "one that does not count is an answer: the row begins anew");
+    assert!(!is_open_after(&[&[2, 1], &[1, 2]]).await, "so it is among others");
+    assert!(is_open_after(&[&[7], &[7]]).await, "panics always count");
+    assert!(is_open_after(&[&[5], &[5]]).await, "without an answer they count");
 }
 
 #[tokio::test]

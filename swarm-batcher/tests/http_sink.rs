@@ -27,12 +27,21 @@ fn payload(ids: std::ops::Range<u64>) -> Payload {
     Encoder::new().and_then(|mut encoder| encoder.encode(&items)).expect("encodes")
 }
 
-fn quick(endpoint: &str) -> HttpSinkBuilder {
-    HttpSink::builder(endpoint).backoff(MILLISECOND, 2 * MILLISECOND)
+/// A sink whose waits are short, and what else is said.
+fn sink_to(endpoint: &str, set: impl FnOnce(HttpSinkBuilder) -> HttpSinkBuilder) -> HttpSink {
+    set(HttpSink::builder(endpoint).backoff(MILLISECOND, 2 * MILLISECOND)).build().expect("an endpoint")
+}
+
+fn sink_with(server: &LocalServer, set: impl FnOnce(HttpSinkBuilder) -> HttpSinkBuilder) -> HttpSink {
+    sink_to(&server.endpoint(), set)
 }
 
 fn sink(server: &LocalServer) -> HttpSink {
-    quick(&server.endpoint()).build().expect("an endpoint")
+    sink_with(server, |sink| sink)
+}
+
+fn one_attempt(sink: HttpSinkBuilder) -> HttpSinkBuilder {
+    sink.max_attempts(1)
 }
 
 async fn post(sink: &HttpSink, ids: std::ops::Range<u64>) -> Result<(), PostError> {
@@ -51,7 +60,7 @@ fn status(error: &PostError) -> Option<u16> {
 #[tokio::test]
 async fn each_item_arrives_once_with_the_headers_of_the_wire() {
     let server = LocalServer::start();
-    let sink = quick(&server.endpoint()).header("Authorization", "Bearer x").build().expect("an endpoint");
+    let sink = sink_with(&server, |sink| sink.header("Authorization", "Bearer x"));
     post(&sink, 0..100).await.expect("accepted");
     let seen = server.seen();
     assert_eq!(seen.malformed, [""; 0]);
@@ -100,9 +109,9 @@ async fn requests_at_the_same_time_have_connections_of_their_own() {
 }
 
 #[tokio::test]
-async fn server_errors_and_429_are_tried_again_until_one_is_accepted() {
+async fn server_errors_408_and_429_are_tried_again_until_one_is_accepted() {
     let server = LocalServer::start();
-    server.script([500, 429, 503, 502].map(Answer::status));
+    server.script([500, 429, 503, 408].map(Answer::status));
     post(&sink(&server), 0..3).await.expect("the fifth attempt is accepted");
     let seen = server.seen();
     assert_eq!((seen.requests, seen.ids), (5, vec![0, 1, 2]));
@@ -114,6 +123,7 @@ async fn five_attempts_are_made_and_no_more() {
     server.script(vec![Answer::status(429); 9]);
     let error = post(&sink(&server), 0..1).await.expect_err("never accepted");
     assert_eq!((error.attempts(), status(&error), error.outcome()), (5, Some(429), Outcome::NotApplied));
+    assert_eq!(error.retry_after(), None);
     assert_eq!(server.seen().requests, 5);
 }
 
@@ -154,11 +164,22 @@ async fn retry_after_is_followed_up_to_the_configured_limit() {
     let server = LocalServer::start();
     let later = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(3600));
     server.script([Answer::retry_after(429, "3600"), Answer::retry_after(429, later)]);
-    let sink = quick(&server.endpoint()).max_retry_after(50 * MILLISECOND).build().expect("an endpoint");
+    let sink = sink_with(&server, |sink| sink.max_retry_after(50 * MILLISECOND));
     let begun = Instant::now();
     post(&sink, 0..1).await.expect("the third attempt is accepted");
     let waited = begun.elapsed();
     assert!(waited >= 100 * MILLISECOND && waited < Duration::from_secs(60), "{waited:?}");
+}
+
+#[tokio::test]
+async fn what_the_last_answer_asked_for_is_told_up_to_the_configured_limit() {
+    let server = LocalServer::start();
+    server.script([Answer::retry_after(429, "2"), Answer::retry_after(503, "7200"), Answer::status(503)]);
+    let sink = sink_with(&server, one_attempt);
+    for asked in [Some(2), Some(60), None] {
+        let error = post(&sink, 0..1).await.expect_err("refused");
+        assert_eq!(error.retry_after(), asked.map(Duration::from_secs));
+    }
 }
 
 #[tokio::test]
@@ -192,7 +213,7 @@ async fn a_connection_lost_after_sending_leaves_the_outcome_unknown_whatever_com
 async fn a_server_error_leaves_the_outcome_unknown() {
     let server = LocalServer::start();
     server.script([Answer::status(500)]);
-    let sink = quick(&server.endpoint()).max_attempts(1).build().expect("an endpoint");
+    let sink = sink_with(&server, one_attempt);
     let error = post(&sink, 0..1).await.expect_err("refused");
     assert_eq!((error.attempts(), error.outcome()), (1, Outcome::Unknown));
 }
@@ -202,7 +223,7 @@ async fn a_server_that_never_answers_times_out_with_the_outcome_unknown() {
     let server = LocalServer::start();
     server.script([Answer::Hang]);
     let limit = 100 * MILLISECOND;
-    let sink = quick(&server.endpoint()).timeout(limit).max_attempts(1).build().expect("an endpoint");
+    let sink = sink_with(&server, |sink| sink.timeout(limit).max_attempts(1));
     let error = post(&sink, 0..1).await.expect_err("timed out");
     assert!(matches!(error.last(), AttemptError::TimedOut { sent: true, limit: l } if *l == limit), "{error:?}");
     assert_eq!(error.outcome(), Outcome::Unknown);
@@ -213,7 +234,7 @@ async fn a_server_that_never_answers_times_out_with_the_outcome_unknown() {
 #[tokio::test]
 async fn a_refused_connection_is_tried_again_and_was_not_applied() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-    let sink = quick(&format!("http://{free}/telemetry")).max_attempts(3).build().expect("an endpoint");
+    let sink = sink_to(&format!("http://{free}/telemetry"), |sink| sink.max_attempts(3));
     let error = post(&sink, 0..1).await.expect_err("nobody listens");
     assert!(matches!(error.last(), AttemptError::Connect(_)), "{error:?}");
     assert_eq!((error.attempts(), error.outcome()), (3, Outcome::NotApplied));
@@ -224,7 +245,7 @@ async fn a_refused_connection_is_tried_again_and_was_not_applied() {
 async fn an_answer_that_is_no_http_leaves_the_outcome_unknown() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-    let sink = quick(&endpoint).max_attempts(1).build().expect("an endpoint");
+    let sink = sink_to(&endpoint, one_attempt);
     let answering = async {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -242,7 +263,7 @@ async fn an_answer_that_is_no_http_leaves_the_outcome_unknown() {
 async fn success_counts_although_the_rest_of_the_answer_never_arrives() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-    let sink = quick(&endpoint).timeout(200 * MILLISECOND).build().expect("an endpoint");
+    let sink = sink_to(&endpoint, |sink| sink.timeout(200 * MILLISECOND));
     let answering = async {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -258,7 +279,7 @@ async fn success_counts_although_the_rest_of_the_answer_never_arrives() {
 async fn a_dropped_post_sends_nothing_more() {
     let server = LocalServer::start();
     server.script(vec![Answer::status(500); 1000]);
-    let sink = quick(&server.endpoint()).max_attempts(100).build().expect("an endpoint");
+    let sink = sink_with(&server, |sink| sink.max_attempts(100));
     let posting = tokio::spawn(async move { post(&sink, 0..1).await });
     while server.seen().requests < 3 {
         tokio::time::sleep(MILLISECOND).await;
@@ -271,6 +292,18 @@ async fn a_dropped_post_sends_nothing_more() {
     assert!(requests < 100);
     tokio::time::sleep(50 * MILLISECOND).await;
     assert_eq!(server.seen().requests, requests);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_server_fails_whoever_uses_it() {
+    let server = LocalServer::start();
+    server.script([Answer::retry_after(429, "no\nheader")]);
+    let error = post(&sink_with(&server, one_attempt), 0..1).await.expect_err("no answer");
+    assert!(matches!(error.last(), AttemptError::Lost { .. }), "{error:?}");
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(server)));
+    let message = dropped.expect_err("the panic is passed on");
+    let message = message.downcast_ref::<String>().expect("a message");
+    assert!(message.starts_with("a value of a header"), "{message}");
 }
 
 #[test]
@@ -362,7 +395,7 @@ mod tls {
     #[tokio::test]
     async fn a_trusted_server_gets_the_items_over_one_connection() {
         let (server, certificate) = server();
-        let sink = quick(&server.endpoint()).root_certificate(certificate).build().expect("an endpoint");
+        let sink = sink_with(&server, |sink| sink.root_certificate(certificate));
         post(&sink, 0..10).await.expect("accepted");
         post(&sink, 10..20).await.expect("accepted");
         let seen = server.seen();
@@ -372,7 +405,7 @@ mod tls {
     #[tokio::test]
     async fn a_server_that_is_not_trusted_gets_nothing() {
         let ((server, _), (_, other)) = (server(), server());
-        let sink = quick(&server.endpoint()).root_certificate(other).max_attempts(2).build().expect("an endpoint");
+        let sink = sink_with(&server, |sink| sink.root_certificate(other).max_attempts(2));
         let error = post(&sink, 0..1).await.expect_err("not trusted");
         assert!(matches!(error.last(), AttemptError::Connect(_)), "{error:?}");
         assert_eq!((error.outcome(), server.seen().requests), (Outcome::NotApplied, 0));
@@ -384,8 +417,9 @@ mod tls {
         let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let endpoint = format!("https://{}/", silent.local_addr().expect("an address"));
         let (_, certificate) = server();
-        let sink = quick(&endpoint).root_certificate(certificate).timeout(50 * MILLISECOND).max_attempts(2);
-        let error = post(&sink.build().expect("an endpoint"), 0..1).await.expect_err("timed out");
+        let sink =
+            sink_to(&endpoint, |sink| sink.root_certificate(certificate).timeout(50 * MILLISECOND).max_attempts(2));
+        let error = post(&sink, 0..1).await.expect_err("timed out");
         assert!(matches!(error.last(), AttemptError::TimedOut { sent: false, .. }), "{error:?}");
         assert_eq!((error.attempts(), error.outcome()), (2, Outcome::NotApplied));
     }

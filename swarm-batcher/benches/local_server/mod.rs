@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinSet};
 
 /// What the server does with a request that it has read.
 #[derive(Clone, Debug)]
@@ -88,7 +90,7 @@ fn lock(state: &Shared) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs until it is dropped.
+/// Runs until it is dropped, which panics if the server did.
 pub(crate) struct LocalServer {
     address: SocketAddr,
     scheme: &'static str,
@@ -118,24 +120,32 @@ impl LocalServer {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket that does not block");
         let address = listener.local_addr().expect("an address");
-        let (state, (stop, stopped)) = (Shared::default(), oneshot::channel());
+        let (state, (stop, mut stopped)) = (Shared::default(), oneshot::channel());
         let shared = Arc::clone(&state);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 let listener = TcpListener::from_std(listener).expect("a listener");
-                let accept = async {
-                    while let Ok((stream, _)) = listener.accept().await {
-                        lock(&shared).seen.connections += 1;
-                        let (securing, state) = (secure(stream), Arc::clone(&shared));
-                        tokio::spawn(async move {
-                            if let Ok(stream) = securing.await {
-                                connection(stream, state).await;
-                            }
-                        });
+                let mut connections = JoinSet::new();
+                loop {
+                    tokio::select! {
+                        accepted = listener.accept() => {
+                            let (stream, _) = accepted.expect("a connection");
+                            lock(&shared).seen.connections += 1;
+                            let (securing, state) = (secure(stream), Arc::clone(&shared));
+                            connections.spawn(async move {
+                                if let Ok(stream) = securing.await {
+                                    connection(stream, state).await;
+                                }
+                            });
+                        }
+                        Some(ended) = connections.join_next() => well(ended),
+                        _ = &mut stopped => break,
                     }
-                };
-                tokio::select! { () = accept => {}, _ = stopped => {} }
+                }
+                while let Some(ended) = connections.try_join_next() {
+                    well(ended);
+                }
             });
         });
         Self { address, scheme, state, stop: Some(stop), thread: Some(thread) }
@@ -167,9 +177,22 @@ impl LocalServer {
 impl Drop for LocalServer {
     fn drop(&mut self) {
         self.stop.take();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let ended = self.thread.take().map(JoinHandle::join);
+        // Whoever uses a server that panicked has failed; a second panic would hide why.
+        if let Some(Err(payload)) = ended
+            && !thread::panicking()
+        {
+            resume_unwind(payload);
         }
+    }
+}
+
+/// A connection's panic is the server's.
+fn well(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        resume_unwind(error.into_panic());
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Group<I, O, E> {
     pub(crate) entries: Vec<Entry<I, O, E>>,
     /// How often they have run.
     pub(crate) attempt: u32,
+    /// An error asked for their wait: nothing cuts it short.
+    pub(crate) asked: bool,
 }
 
 /// How a batch went.
@@ -28,7 +30,7 @@ pub(crate) struct Group<I, O, E> {
 pub(crate) struct Verdict {
     /// How many items it had.
     pub(crate) items: usize,
-    /// No item has an output.
+    /// No item has an output, and the breaker counts why.
     pub(crate) failed: bool,
 }
 
@@ -456,6 +458,11 @@ impl<I, O, E> State<I, O, E> {
     pub(super) fn rested(&mut self, number: u64) {
         let group = self.resting.remove(&number);
         self.rested.extend(group);
+    }
+
+    /// Nothing waits any longer before it runs again, unless that was asked for.
+    pub(super) fn cut_rest_short(&mut self) {
+        self.rested.extend(self.resting.extract_if(.., |_, group| !group.asked).map(|(_, group)| group));
     }
 
     /// Nothing waits any longer before it runs again.

@@ -115,7 +115,7 @@ impl HttpSink {
     /// Sends a body of `items` items until the server answers with success, at most [`max_attempts`](HttpSinkBuilder::max_attempts)
     /// times. Headers: `Content-Type: application/msgpack`, `Content-Encoding: zstd`, `X-Batch-Size`.
     ///
-    /// What is tried again: no connection, a lost one, no answer in time, 429, 5xx. Before that it waits by the configured
+    /// What is tried again: no connection, a lost one, no answer in time, 408, 429, 5xx. Before that it waits by the configured
     /// [`backoff`](HttpSinkBuilder::backoff), and not less than the answer's `Retry-After` within
     /// [`max_retry_after`](HttpSinkBuilder::max_retry_after).
     ///
@@ -136,7 +136,7 @@ impl HttpSink {
                 outcome = Outcome::Unknown;
             }
             if error.is_permanent() || attempts >= self.settings.max_attempts {
-                return Err(PostError { attempts, outcome, last: Arc::new(error) });
+                return Err(PostError { attempts, outcome, last: Arc::new(error), retry_after });
             }
             sleep(self.settings.wait(attempts, retry_after)).await;
         }
@@ -158,7 +158,7 @@ impl HttpSink {
             Err(_) => return Err(AttemptError::TimedOut { limit, sent: taken.get() }.into()),
         };
         let status = answer.status();
-        let retry_after = retry_after(&answer);
+        let retry_after = retry_after(&answer).map(|asked| asked.min(self.settings.max_retry_after));
         let mut kept = Vec::new();
         // The status has been said: it counts, whether or not the rest of the answer arrives.
         let _ = timeout_at(deadline, read_to_end(answer.into_body(), &mut kept)).await;
@@ -195,7 +195,7 @@ impl Settings {
     fn wait(&self, attempts: u32, retry_after: Option<Duration>) -> Duration {
         let doubled = self.backoff_base.saturating_mul(1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX));
         let jittered = doubled.min(self.backoff_cap).mul_f64(fastrand::f64());
-        jittered.max(retry_after.unwrap_or_default().min(self.max_retry_after))
+        jittered.max(retry_after.unwrap_or_default())
     }
 }
 

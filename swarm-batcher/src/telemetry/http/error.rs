@@ -88,10 +88,10 @@ pub enum AttemptError {
 }
 
 impl AttemptError {
-    /// Whether trying again cannot help: any status but 429 and 5xx.
+    /// Whether trying again cannot help: any status but 408 (the request did not arrive in time), 429 and 5xx.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Status { status, .. } if *status != 429 && !is_server_error(*status))
+        matches!(self, Self::Status { status, .. } if ![408, 429].contains(status) && !is_server_error(*status))
     }
 
     /// Whether the server may have taken the request. An answer of 5xx leaves it open; redirections (which are not followed) and 4xx
@@ -149,6 +149,7 @@ pub struct PostError {
     pub(super) attempts: u32,
     pub(super) outcome: Outcome,
     pub(super) last: Arc<AttemptError>,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl PostError {
@@ -162,6 +163,13 @@ impl PostError {
     #[must_use]
     pub fn last(&self) -> &AttemptError {
         &self.last
+    }
+
+    /// How long the server wants to be left alone, if its answer to the last attempt said so, from when that came. At most
+    /// [`max_retry_after`](super::HttpSinkBuilder::max_retry_after).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// Whether the server may have taken the request: unknown if it is for any of the attempts.

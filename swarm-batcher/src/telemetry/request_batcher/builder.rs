@@ -1,10 +1,9 @@
 //! How a batcher of requests is set up.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::session::{DeadLetterSink, Settings};
+use super::session::Settings;
 use super::{DeliveryError, RequestBatcher};
 use crate::breaker::BreakerPolicy;
 use crate::dead_letter::DeadLetter;
@@ -12,89 +11,62 @@ use crate::policy::OnFull;
 use crate::telemetry::{EncodedItem, EndpointError, HttpSink, HttpSinkBuilder};
 
 /// Sets up a [`RequestBatcher`]. What is out of range is an error of [`build`](Self::build).
+#[derive(Debug)]
 #[must_use]
 pub struct RequestBatcherBuilder {
     sink: HttpSinkBuilder,
-    batch_size: usize,
-    max_wait: Duration,
-    max_queue_items: usize,
-    max_queue_bytes: u64,
-    max_in_flight: usize,
-    on_full: OnFull,
-    breaker: BreakerPolicy,
-    dead_letter: Option<DeadLetterSink>,
-}
-
-impl fmt::Debug for RequestBatcherBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBatcherBuilder")
-            .field("sink", &self.sink)
-            .field("batch_size", &self.batch_size)
-            .field("max_wait", &self.max_wait)
-            .field("max_queue_items", &self.max_queue_items)
-            .field("max_queue_bytes", &self.max_queue_bytes)
-            .field("max_in_flight", &self.max_in_flight)
-            .field("on_full", &self.on_full)
-            .field("breaker", &self.breaker)
-            .finish_non_exhaustive()
-    }
+    settings: Settings,
 }
 
 impl RequestBatcherBuilder {
     pub(super) fn new(endpoint: &str) -> Self {
-        Self {
-            sink: HttpSink::builder(endpoint),
-            batch_size: 20,
-            max_wait: Duration::from_millis(100),
-            max_queue_items: 1 << 16,
-            max_queue_bytes: 32 << 20,
-            max_in_flight: 1,
-            on_full: OnFull::default(),
-            breaker: BreakerPolicy::default(),
-            dead_letter: None,
-        }
+        Self { sink: HttpSink::builder(endpoint), settings: Settings::default() }
     }
 
     /// Items of a POST at most, from 1 to 2^24. Default 20.
     pub fn batch_size(mut self, items: usize) -> Self {
-        self.batch_size = items;
+        self.settings.batch_size = items;
         self
     }
 
     /// How long an item waits at most for others to be sent with, from 1 us to 1 h. Default 100 ms.
     pub fn max_wait(mut self, wait: Duration) -> Self {
-        self.max_wait = wait;
+        self.settings.max_wait = wait;
         self
     }
 
-    /// Items that are held at most, those under way and those kept for later included, from 1 to 2^30. Default 65,536.
+    /// Items that are held at most, those under way and those kept for later included, from 1 to 2^30. Default 65,536. So many
+    /// [dead letters](RequestBatcher#dead-letters) may be kept beside them.
     pub fn max_queue_items(mut self, items: usize) -> Self {
-        self.max_queue_items = items;
+        self.settings.max_queue_items = items;
         self
     }
 
-    /// Encoded bytes of those items at most, at least 1. A larger item is taken when nothing else is held. Default 32 MiB.
+    /// Encoded bytes of those items at most, at least 1. A larger item is taken when nothing else is held. Default 32 MiB. So many bytes of
+    /// dead letters may be kept beside them.
     pub fn max_queue_bytes(mut self, bytes: u64) -> Self {
-        self.max_queue_bytes = bytes;
+        self.settings.max_queue_bytes = bytes;
         self
     }
 
     /// POSTs at once at most, from 1 to 4,096. Default 1, which keeps them in order.
     pub fn max_in_flight(mut self, posts: usize) -> Self {
-        self.max_in_flight = posts;
+        self.settings.max_in_flight = posts;
         self
     }
 
     /// What is done with an item for which there is no room. Default [`OnFull::Wait`]: [`add`](RequestBatcher::add) waits,
-    /// [`try_add`](RequestBatcher::try_add) refuses.
+    /// [`try_add`](RequestBatcher::try_add) refuses. What [`OnFull::ShedOldest`] sheds goes to a [`dead_letter`](Self::dead_letter) sink, or
+    /// is dropped and counted as [`shed`](crate::Stats::shed).
     pub fn on_full(mut self, on_full: OnFull) -> Self {
-        self.on_full = on_full;
+        self.settings.on_full = on_full;
         self
     }
 
-    /// When POSTs are held back: after so many in a row that failed, each with all its attempts. Default: five, for 30 s.
+    /// When POSTs are held back: after so many in a row that failed, each with all its attempts. One that the server refuses for good
+    /// ([`DeliveryError::is_permanent`]) is no failure here: the server is there, and healthy. Default: five, for 30 s.
     pub fn breaker(mut self, breaker: BreakerPolicy) -> Self {
-        self.breaker = breaker;
+        self.settings.breaker = breaker;
         self
     }
 
@@ -114,8 +86,8 @@ impl RequestBatcherBuilder {
         self
     }
 
-    /// Takes the items that could not be delivered, after all attempts of their POST. Default: none, and such items are kept: see
-    /// [`RequestBatcher`](RequestBatcher#when-a-post-fails).
+    /// Takes the items that could not be delivered, after all attempts of their POST. Default: none, and such items are kept, to be sent
+    /// again or to be taken: see [`RequestBatcher`](RequestBatcher#when-a-post-fails).
     ///
     /// It is called by the task that runs POSTs, which waits for it. One that panics loses its item, which is counted as
     /// [`unclaimed`](crate::Stats::unclaimed).
@@ -123,7 +95,7 @@ impl RequestBatcherBuilder {
         mut self,
         sink: impl Fn(DeadLetter<EncodedItem, DeliveryError>) + Send + Sync + 'static,
     ) -> Self {
-        self.dead_letter = Some(Arc::new(sink));
+        self.settings.dead_letter = Some(Arc::new(sink));
         self
     }
 
@@ -132,25 +104,7 @@ impl RequestBatcherBuilder {
     /// # Errors
     /// As [`HttpSinkBuilder::build`], and [`EndpointError::Setting`] for a value that is out of its range.
     pub fn build(self) -> Result<RequestBatcher, EndpointError> {
-        let hour = Duration::from_secs(3600);
-        if !(1..=1 << 24).contains(&self.batch_size) {
-            return Err(EndpointError::Setting("batch_size: from 1 to 2^24"));
-        }
-        if !(Duration::from_micros(1)..=hour).contains(&self.max_wait) {
-            return Err(EndpointError::Setting("max_wait: from 1 us to 1 h"));
-        }
-        let settings = Settings {
-            sink: self.sink.build()?,
-            batch_size: self.batch_size,
-            max_wait: self.max_wait,
-            max_queue_items: self.max_queue_items,
-            max_queue_bytes: self.max_queue_bytes,
-            max_in_flight: self.max_in_flight,
-            on_full: self.on_full,
-            breaker: self.breaker,
-            dead_letter: self.dead_letter,
-        };
-        settings.check().map_err(|error| EndpointError::Setting(error.problem))?;
-        Ok(RequestBatcher::with(settings))
+        self.settings.check()?;
+        Ok(RequestBatcher::with(self.sink.build()?, self.settings))
     }
 }

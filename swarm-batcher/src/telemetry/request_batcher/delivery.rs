@@ -2,9 +2,13 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::Counters;
+use super::dead_letters::LastResort;
 use crate::handler::{Batch, BatchHandler};
+#[cfg(doc)]
+use crate::telemetry::AttemptError;
 use crate::telemetry::{EncodeError, EncodedItem, Encoder, HttpSink, Payload, PostError};
 
 /// Why the items of a batch were not delivered.
@@ -20,10 +24,19 @@ pub enum DeliveryError {
 }
 
 impl DeliveryError {
-    /// Whether sending the items again cannot help: the server refused them.
+    /// Whether sending the items again cannot help: the server refused them ([`AttemptError::is_permanent`]).
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Post(error) if error.last().is_permanent())
+    }
+
+    /// How long the server wants to be left alone: see [`PostError::retry_after`].
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Post(error) => error.retry_after(),
+            Self::Encode(_) => None,
+        }
     }
 }
 
@@ -32,11 +45,12 @@ pub(super) struct Delivery {
     /// As many as there were batches encoded at once.
     encoders: Mutex<Vec<Encoder>>,
     counters: Arc<Counters>,
+    last_resort: Option<LastResort>,
 }
 
 impl Delivery {
-    pub(super) fn new(sink: HttpSink, counters: Arc<Counters>) -> Self {
-        Self { sink, encoders: Mutex::default(), counters }
+    pub(super) fn new(sink: HttpSink, counters: Arc<Counters>, last_resort: Option<LastResort>) -> Self {
+        Self { sink, encoders: Mutex::default(), counters, last_resort }
     }
 
     fn encode<'a>(&self, items: impl Iterator<Item = &'a EncodedItem>) -> Result<Payload, EncodeError> {
@@ -69,7 +83,13 @@ impl BatchHandler<EncodedItem> for Delivery {
         };
         match delivered {
             Ok(()) => batch.iter_mut().for_each(|slot| slot.reply(Ok(()))),
-            Err(error) => batch.fail_all(&error),
+            Err(error) => {
+                // Here, and not when the batcher gives them up: who waits for the batch to end then finds them where they belong.
+                if let Some(last) = self.last_resort.as_ref().filter(|last| last.is_wanted(&error)) {
+                    last.keep(batch.take_items(), &error);
+                }
+                batch.fail_all(&error);
+            }
         }
     }
 }

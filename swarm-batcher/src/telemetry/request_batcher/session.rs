@@ -9,24 +9,24 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::RequestStats;
+use super::dead_letters::{DeadLetters, LastResort, Letter};
 use super::delivery::{Delivery, DeliveryError};
 use crate::batcher::{Batcher, ShutdownReport};
 use crate::breaker::BreakerPolicy;
-use crate::builder::BuildError;
-use crate::dead_letter::DeadLetter;
+use crate::builder::{BatcherBuilder, BuildError};
+use crate::handler::{BatchHandler, from_fn};
 use crate::policy::{OnFull, Policy};
 use crate::retry::RetryPolicy;
-use crate::telemetry::{EncodedItem, HttpSink};
+use crate::telemetry::{EncodedItem, EndpointError, HttpSink};
 
 type Items = Batcher<EncodedItem, (), DeliveryError>;
-pub(super) type DeadLetterSink = Arc<dyn Fn(DeadLetter<EncodedItem, DeliveryError>) + Send + Sync>;
+pub(super) type DeadLetterSink = Arc<dyn Fn(Letter) + Send + Sync>;
 
 /// What a batcher that nobody holds any more has to send what is there.
 const GRACE_OF_DROPPED: Duration = Duration::from_secs(60);
 
-#[derive(Clone)]
+/// What is chosen but for how POSTs are sent.
 pub(super) struct Settings {
-    pub(super) sink: HttpSink,
     pub(super) batch_size: usize,
     pub(super) max_wait: Duration,
     pub(super) max_queue_items: usize,
@@ -37,10 +37,24 @@ pub(super) struct Settings {
     pub(super) dead_letter: Option<DeadLetterSink>,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            batch_size: 20,
+            max_wait: Duration::from_millis(100),
+            max_queue_items: 1 << 16,
+            max_queue_bytes: 32 << 20,
+            max_in_flight: 1,
+            on_full: OnFull::default(),
+            breaker: BreakerPolicy::default(),
+            dead_letter: None,
+        }
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("sink", &self.sink)
             .field("batch_size", &self.batch_size)
             .field("max_wait", &self.max_wait)
             .field("max_queue_items", &self.max_queue_items)
@@ -53,37 +67,67 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// A batcher of items, which keeps those that it could not send until `leaving` is true.
-    fn batcher(&self, counters: &Arc<Counters>, leaving: &Arc<AtomicBool>) -> Result<Items, BuildError> {
-        let builder = Batcher::builder(Delivery::new(self.sink.clone(), Arc::clone(counters)))
+    /// A batcher of items. Those that could not be sent go to the sink that was set; without one, they are sent again, and in the end, or
+    /// once `leaving` is true, to `letters`.
+    fn batcher(
+        &self,
+        sink: &HttpSink,
+        counters: &Arc<Counters>,
+        letters: &Arc<DeadLetters>,
+        leaving: &Arc<AtomicBool>,
+    ) -> Result<Items, BuildError> {
+        let batcher = |last_resort| {
+            let builder = self.queue(Delivery::new(sink.clone(), Arc::clone(counters), last_resort));
+            // Whoever refuses items is there.
+            builder.breaker_counts(|error| !error.is_permanent())
+        };
+        if let Some(sink) = &self.dead_letter {
+            let sink = Arc::clone(sink);
+            return batcher(None).dead_letter(move |letter| sink(letter)).build();
+        }
+        let last_resort = LastResort::new(letters, leaving);
+        // What is not to be sent again is no longer in its batch.
+        let retry = RetryPolicy::new(u32::MAX, |_| true).budget(f64::INFINITY);
+        let (base, cap) = sink.waits();
+        batcher(Some(last_resort.clone()))
+            .retry(retry.backoff(base, cap).wait_at_least(DeliveryError::retry_after))
+            .claim_dead_letters(move |letter| last_resort.claim(letter))
+            .build()
+    }
+
+    /// What items wait in.
+    fn queue<H>(&self, handler: H) -> BatcherBuilder<EncodedItem, H::Output, H::Error>
+    where
+        H: BatchHandler<EncodedItem>,
+    {
+        Batcher::builder(handler)
             .max_batch_items(self.batch_size)
             .policy(Policy::Linger(self.max_wait))
             .max_queue_items(self.max_queue_items)
-            .max_queue_bytes(self.max_queue_bytes, |item: &EncodedItem| {
-                u32::try_from(item.as_bytes().len()).unwrap_or(u32::MAX)
-            })
+            .max_queue_bytes(self.max_queue_bytes, size)
             .max_in_flight(self.max_in_flight)
             .on_full(self.on_full)
-            .breaker(self.breaker);
-        let builder = match &self.dead_letter {
-            Some(sink) => {
-                let sink = Arc::clone(sink);
-                builder.dead_letter(move |letter| sink(letter))
-            }
-            None => {
-                let leaving = Arc::clone(leaving);
-                let kept = move |error: &DeliveryError| !error.is_permanent() && !leaving.load(Relaxed);
-                let (base, cap) = self.sink.waits();
-                builder.retry(RetryPolicy::new(u32::MAX, kept).backoff(base, cap).budget(f64::INFINITY))
-            }
-        };
-        builder.build()
+            .breaker(self.breaker)
     }
 
     /// Whether a batcher can be made of them.
-    pub(super) fn check(&self) -> Result<(), BuildError> {
-        self.batcher(&Arc::default(), &Arc::default()).map(drop)
+    pub(super) fn check(&self) -> Result<(), EndpointError> {
+        let hour = Duration::from_secs(3600);
+        if !(1..=1 << 24).contains(&self.batch_size) {
+            return Err(EndpointError::Setting("batch_size: from 1 to 2^24"));
+        }
+        if !(Duration::from_micros(1)..=hour).contains(&self.max_wait) {
+            return Err(EndpointError::Setting("max_wait: from 1 us to 1 h"));
+        }
+        // The rest is checked by what it is for.
+        let nothing = from_fn(|_: Vec<EncodedItem>| async { Ok::<Vec<()>, ()>(Vec::new()) });
+        self.queue(nothing).build().map(drop).map_err(|error| EndpointError::Setting(error.problem))
     }
+}
+
+/// What an item counts for the bound of bytes.
+fn size(item: &EncodedItem) -> u32 {
+    u32::try_from(item.as_bytes().len()).unwrap_or(u32::MAX)
 }
 
 /// See [`RequestStats`].
@@ -98,15 +142,17 @@ pub(super) struct Counters {
 pub(super) struct Session {
     batcher: Items,
     counters: Arc<Counters>,
-    /// What fails from now on is given up.
+    /// What fails from now on is not sent again.
     leaving: Arc<AtomicBool>,
     runtime: Option<Handle>,
 }
 
 impl Session {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(sink: &HttpSink, settings: &Settings, letters: &Arc<DeadLetters>) -> Self {
         let (counters, leaving) = (Arc::default(), Arc::default());
-        let batcher = settings.batcher(&counters, &leaving).expect("the settings were checked when they were built");
+        let batcher = settings
+            .batcher(sink, &counters, letters, &leaving)
+            .expect("the settings were checked when they were built");
         Self { batcher, counters, leaving, runtime: Handle::try_current().ok() }
     }
 
@@ -123,6 +169,11 @@ impl Session {
         self.batcher.shutdown(grace).await
     }
 
+    /// An item is not taken, of which the batcher knows nothing.
+    pub(super) fn count_rejected(&self) {
+        self.batcher.shared().lock().count_rejected();
+    }
+
     pub(super) fn stats(&self) -> RequestStats {
         let Counters { requests, delivered, encoded_bytes, body_bytes } = &*self.counters;
         RequestStats {
@@ -131,6 +182,7 @@ impl Session {
             delivered: delivered.load(Relaxed),
             encoded_bytes: encoded_bytes.load(Relaxed),
             body_bytes: body_bytes.load(Relaxed),
+            ..RequestStats::default()
         }
     }
 }
