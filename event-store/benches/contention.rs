@@ -159,7 +159,7 @@ fn readers(bench: &mut Bench) -> Result<(), BenchError> {
     let store = Workload::new(PAYLOAD).store(&orders, EVENTS);
     let read = Read::stream(orders);
     let sums = AtomicU64::new(0);
-    let runs = bench.speedup(2, |_| {
+    let runs = bench.speedup_beside("event-store/floor/spinning-threads", 2, |_| {
         let mut local = 0_u64;
         for _ in 0..VISITS {
             local = local.wrapping_add(sum(black_box(&store), &read));

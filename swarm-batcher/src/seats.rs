@@ -8,10 +8,23 @@ use crate::arena::{Id, NONE};
 use crate::error::{Reason, Reply};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
 
-/// Seats of the first chunk; each has twice as many as the one before.
-const FIRST_CHUNK: u32 = if cfg!(any(swarm_batcher_loom, swarm_batcher_shuttle)) { 4 } else { 64 };
-/// Chunks for all numbers below [`NONE`].
-const CHUNKS: usize = (32 - FIRST_CHUNK.ilog2()) as usize;
+/// The first chunk has this many seats, as a power of two; from there on there are four chunks to each doubling, so that at most a fifth
+/// of the seats was never used.
+const FIRST_BITS: u32 = if cfg!(any(swarm_batcher_loom, swarm_batcher_shuttle)) { 2 } else { 6 };
+/// Chunks for all numbers below 2³¹.
+const CHUNKS: usize = 1 + 4 * (31 - FIRST_BITS as usize);
+
+/// The chunk of a seat, its place there, and how many seats the chunk has.
+#[inline]
+fn place_of(id: Id) -> (usize, usize, u32) {
+    if id < 1 << FIRST_BITS {
+        return (0, id as usize, 1 << FIRST_BITS);
+    }
+    let bits = id.ilog2();
+    let quarter = (id >> (bits - 2)) & 3;
+    let len = 1 << (bits - 2);
+    ((1 + 4 * (bits - FIRST_BITS) + quarter) as usize, (id & (len - 1)) as usize, len)
+}
 
 /// What is found at a seat. Who refers to it: its caller, and the line or the batch that its item is in.
 pub(crate) enum Seat<I, O, E> {
@@ -71,10 +84,8 @@ impl<I, O, E> Seats<I, O, E> {
 
     #[inline]
     fn find(&self, id: Id) -> (&Chunk<I, O, E>, usize) {
-        let number = id + FIRST_CHUNK;
-        let chunk = number.ilog2() - FIRST_CHUNK.ilog2();
-        let found = self.chunks[chunk as usize].get().expect("a seat that was given out is there");
-        (found, (number - (FIRST_CHUNK << chunk)) as usize)
+        let (chunk, place, _) = place_of(id);
+        (self.chunks[chunk].get().expect("a seat that was given out is there"), place)
     }
 
     #[inline]
@@ -105,11 +116,10 @@ impl<I, O, E> Seats<I, O, E> {
 
     #[cold]
     fn grow(&self, free: &mut FreeSeats) {
-        let chunk = (free.len + FIRST_CHUNK).ilog2() - FIRST_CHUNK.ilog2();
-        let len = FIRST_CHUNK << chunk;
-        assert!((chunk as usize) < CHUNKS - 1, "a batcher has fewer than two thousand million callers");
+        assert!(free.len < 1 << 31, "a batcher has fewer than two thousand million callers");
+        let (chunk, _, len) = place_of(free.len);
         let last = free.len + len - 1;
-        self.chunks[chunk as usize].get_or_init(|| Chunk {
+        self.chunks[chunk].get_or_init(|| Chunk {
             seats: (0..len).map(|_| Mutex::new(Seat::Waits(None))).collect(),
             next: (free.len..=last).map(|id| AtomicU32::new(if id == last { NONE } else { id + 1 })).collect(),
         });
@@ -249,4 +259,20 @@ pub(crate) enum Presence {
     Waits,
     Answered,
     Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seats_fill_their_chunks_in_order() {
+        let mut next = (0, 0);
+        for id in 0..1 << 14 {
+            let (chunk, place, len) = place_of(id);
+            assert_eq!((chunk, place), next, "seat {id}");
+            next = if place + 1 == len as usize { (chunk + 1, 0) } else { (chunk, place + 1) };
+        }
+        assert!(place_of((1 << 31) - 1).0 == CHUNKS - 1);
+    }
 }
