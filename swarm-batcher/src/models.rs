@@ -1,5 +1,5 @@
-//! Models of what callers, runners and handles do to each other: every order of their steps with few preemptions under loom, random ones under shuttle. All that
-//! they share lies behind one lock, so what can go wrong is a wake that is missed, an item that is left, or a runner that never ends.
+//! Models of what callers, runners and handles do to each other: every order of their steps with few preemptions under loom, random ones
+//! under shuttle. What can go wrong is a wake that is missed, an item that is left, a seat that two callers have, or a runner that never ends.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -139,6 +139,55 @@ fn room_and_a_barrier() {
     assert_eq!(handled.load(Ordering::Relaxed), 2);
 }
 
+/// The batcher closes while a batch may be running: its caller has its own reply, or hears that there will be none.
+fn a_close_beside_a_batch(turns: u64) {
+    let (batcher, handled) = build(turns, |builder| builder);
+    let other = batcher.clone();
+    let thread = thread::spawn(move || {
+        other.shared().drain();
+        other.shared().close();
+    });
+    match block_on(batcher.call(1)) {
+        Ok(reply) => assert_eq!(reply, 101),
+        Err(crate::BatchError::Closed { .. } | crate::BatchError::Rejected(crate::Reason::Closed)) => {}
+        Err(error) => panic!("{error}"),
+    }
+    thread.join().unwrap();
+    assert!(handled.load(Ordering::Relaxed) <= 1);
+    assert!(batcher.stats().is_balanced());
+}
+
+/// Callers who call again and again, some of whom leave: items are put down while others run, and seats change hands.
+#[cfg(all(swarm_batcher_shuttle, not(swarm_batcher_loom)))]
+fn callers_in_a_row(turns: u64) {
+    let (batcher, _) = build(turns, |builder| builder.max_batch_items(3));
+    let threads: Vec<_> = (0..3)
+        .map(|thread| {
+            let batcher = batcher.clone();
+            thread::spawn(move || {
+                for call in 0..4 {
+                    let item = 10 * thread + call;
+                    if call == 2 {
+                        let mut left = Box::pin(batcher.call(item));
+                        block_on(std::future::poll_fn(|context| {
+                            let _either = left.as_mut().poll(context);
+                            Poll::Ready(())
+                        }));
+                    } else {
+                        assert_eq!(block_on(batcher.call(item)), Ok(item + 100));
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    block_on(batcher.flush()).expect("outside of the handler");
+    let stats = batcher.stats();
+    assert!(stats.is_balanced() && stats.accepted == 12 && stats.queued + stats.in_flight == 0);
+}
+
 /// A runner's runtime goes while a caller waits: it is answered, one way or the other.
 fn a_runner_that_is_dropped() {
     fn polled_once(_: Option<Handle>, shared: Arc<Shared<u64, u64, Infallible>>, id: u64) {
@@ -203,6 +252,11 @@ mod every_order {
     }
 
     #[test]
+    fn loom_a_close_beside_a_batch() {
+        model(2, || a_close_beside_a_batch(1));
+    }
+
+    #[test]
     fn loom_a_runner_that_is_dropped() {
         model(3, a_runner_that_is_dropped);
     }
@@ -226,6 +280,10 @@ mod random_orders {
             the_last_handles_go,
             room_and_a_barrier,
             a_runner_that_is_dropped,
+            || a_close_beside_a_batch(0),
+            || a_close_beside_a_batch(1),
+            || callers_in_a_row(0),
+            || callers_in_a_row(1),
         ] {
             shuttle::check_random(run, schedules());
         }
