@@ -1,4 +1,4 @@
-//! Everything that callers, runners and the timer share, behind one lock that is never held over a handler, a waker, or the drop of an
+//! Everything that callers, runners and the timer share, behind one lock that is never held over a handler, a wake, or the drop of an
 //! item or a reply: what an operation leaves to be done is its [`Aftermath`].
 
 mod aftermath;
