@@ -221,6 +221,32 @@ async fn who_waits_for_room_is_let_in_when_a_retry_is_no_longer_wanted() {
 }
 
 #[tokio::test]
+async fn what_a_flush_waits_for_does_not_linger_when_a_higher_level_overtakes_it() {
+    let gated = Gated::default();
+    let batcher: Ours = Batcher::builder(gated.clone())
+        .policy(HOUR)
+        .priority_levels(2)
+        .max_batch_weight(5, |&item| item as u32)
+        .build()
+        .unwrap();
+    batcher.try_push(5).unwrap();
+    settle().await;
+    batcher.try_push(4).unwrap();
+    let clone = batcher.clone();
+    let mut flush = Watched::new(async move { clone.flush().await });
+    assert!(flush.poll().is_none());
+    batcher.with(CallOptions::new().level(1)).try_push(2).unwrap();
+    for expected in [[5], [2], [4]] {
+        settle().await;
+        let running = gated.take().pop().expect("nothing lingers");
+        assert_eq!(running.items, expected);
+        running.end(End::well());
+    }
+    settle().await;
+    assert!(flush.poll().is_some_and(|flushed| flushed.is_ok()));
+}
+
+#[tokio::test]
 async fn a_shared_batch_that_its_callers_have_left_runs_to_its_end() {
     let gated = Gated::default();
     let at = Arc::clone(&gated.batches);

@@ -335,11 +335,14 @@ impl<I, O, E> State<I, O, E> {
         }
     }
 
-    /// A batch has taken `taken` items out of the lane, of which the sealed ones went first.
+    /// A batch has taken `taken` items out of the lane, of which the sealed ones went first; but where there are levels, open ones may have
+    /// overtaken them: taken for those, others leave earlier, never later.
     pub(super) fn left(&mut self, lane_id: u32, taken: usize) {
+        let overtakes = self.lanes.levels > 1;
         let lane = self.lanes.at(lane_id);
+        let sealed = if overtakes { taken.saturating_sub(lane.open()) } else { taken };
         lane.count -= taken;
-        lane.sealed = lane.sealed.saturating_sub(taken);
+        lane.sealed = lane.sealed.saturating_sub(sealed);
         if lane.open() == 0 {
             self.stop_lingering(lane_id);
         }

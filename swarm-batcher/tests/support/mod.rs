@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use swarm_batcher::{Batch, BatchHandler};
+use fastrand::Rng;
+use swarm_batcher::{Batch, BatchError, BatchHandler};
 use tokio::sync::oneshot;
 
 /// What a handler answers an item that it does not refuse.
@@ -24,11 +25,40 @@ pub(crate) enum End {
     Leaves(usize),
     /// A panic, after so many were answered.
     Panics(usize),
+    /// A list of so many results, whatever the number of items.
+    Results(usize),
 }
 
 impl End {
     pub(crate) fn well() -> Self {
         Self::Answers { errors: Vec::new() }
+    }
+
+    /// Any end of a batch of these items.
+    pub(crate) fn random(rng: &mut Rng, items: &[u64]) -> Self {
+        let number = rng.usize(0..=items.len());
+        match rng.u32(0..6) {
+            0 => Self::Leaves(number),
+            1 => Self::Panics(number),
+            2 => Self::Results((items.len() + rng.usize(0..3)).saturating_sub(1)),
+            _ => Self::Answers { errors: items.iter().copied().filter(|_| rng.u32(0..4) == 0).collect() },
+        }
+    }
+
+    /// What it makes of each of `items`, in their order.
+    pub(crate) fn outcomes(&self, items: &[u64]) -> Vec<Result<u64, BatchError<String>>> {
+        let outcome = |(place, &item): (usize, &u64)| match self {
+            Self::Answers { errors } if errors.contains(&item) => Err(BatchError::Handler(format!("not {item}"))),
+            Self::Answers { .. } => Ok(answer(item)),
+            Self::Leaves(answered) | Self::Panics(answered) if place < *answered => Ok(answer(item)),
+            Self::Leaves(_) => Err(BatchError::NoReply),
+            Self::Panics(_) => Err(BatchError::Panicked),
+            Self::Results(results) if *results == items.len() => Ok(answer(item)),
+            Self::Results(results) => {
+                Err(BatchError::WrongLength { items: items.len() as u32, results: *results as u32 })
+            }
+        };
+        items.iter().enumerate().map(outcome).collect()
     }
 }
 
@@ -69,13 +99,19 @@ impl BatchHandler<u64> for Gated {
         self.running.lock().expect("no panic under it").push(Running { items, end: sender });
         self.batches.fetch_add(1, Ordering::Relaxed);
         let end = end.await.unwrap_or(End::Leaves(0));
+        if let End::Results(results) = end {
+            let all = batch.items().map(|&item| Ok(answer(item))).chain(std::iter::repeat(Ok(0)));
+            let all: Vec<_> = all.take(results).collect();
+            batch.reply_all(all);
+            return;
+        }
         for (place, slot) in batch.iter_mut().enumerate() {
             let item = *slot.item();
             match &end {
                 End::Answers { errors } if errors.contains(&item) => slot.reply(Err(format!("not {item}"))),
                 End::Answers { .. } => slot.reply(Ok(answer(item))),
                 End::Leaves(answered) | End::Panics(answered) if place < *answered => slot.reply(Ok(answer(item))),
-                End::Leaves(_) => {}
+                End::Leaves(_) | End::Results(_) => {}
                 End::Panics(_) => std::panic::resume_unwind(Box::new("the handler panics")),
             }
         }

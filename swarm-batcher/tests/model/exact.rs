@@ -1,14 +1,11 @@
-//! Random sequences of operations against a model that knows one thing after the other: which items wait, which run together, and what
-//! each caller is told. `SEQUENCES` says how many (100,000 is the full count).
-
-mod support;
+//! A small batcher, exactly: which items wait, which run together, and what each caller is told.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::{End, Gated, Running, Watched, settle};
 use fastrand::Rng;
-use support::{End, Gated, Running, Watched, answer, settle};
 use swarm_batcher::{BatchError, Batcher, BatcherBuilder, CallOptions, OnFull, Reason};
 
 /// Operations of a sequence.
@@ -119,14 +116,7 @@ impl Model {
 
     fn finish(&mut self, place: usize, end: &End) {
         let batch = self.running.remove(place);
-        for (place, item) in batch.into_iter().enumerate() {
-            let outcome = match end {
-                End::Answers { errors } if errors.contains(&item) => Err(BatchError::Handler(format!("not {item}"))),
-                End::Answers { .. } => Ok(answer(item)),
-                End::Leaves(answered) | End::Panics(answered) if place < *answered => Ok(answer(item)),
-                End::Leaves(_) => Err(BatchError::NoReply),
-                End::Panics(_) => Err(BatchError::Panicked),
-            };
+        for (&item, outcome) in batch.iter().zip(end.outcomes(&batch)) {
             self.end(item, outcome);
         }
         self.admit();
@@ -261,12 +251,7 @@ impl Run {
     fn end_one(&mut self) {
         let place = self.rng.usize(0..self.running.len());
         let running = self.running.remove(place);
-        let number = self.rng.usize(0..=running.items.len());
-        let end = match self.rng.u32(0..4) {
-            0 => End::Leaves(number),
-            1 => End::Panics(number),
-            _ => End::Answers { errors: running.items.iter().copied().filter(|_| self.rng.u32(0..4) == 0).collect() },
-        };
+        let end = End::random(&mut self.rng, &running.items);
         let batch = self.model.running.iter().position(|batch| *batch == running.items);
         self.model.finish(batch.unwrap_or_else(|| panic!("{:?} do not run together", running.items)), &end);
         running.end(end);
@@ -308,26 +293,16 @@ impl Run {
     }
 }
 
-fn sequences() -> u64 {
-    std::env::var("SEQUENCES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
-}
-
 #[test]
 fn random_sequences_do_what_the_model_says() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    for seed in 0..sequences() {
-        let outcome = std::panic::catch_unwind(|| {
-            runtime.block_on(async {
-                let mut run = Run::new(seed);
-                for _ in 0..OPERATIONS {
-                    run.step().await;
-                }
-                run.end().await;
-            });
+    crate::each_seed(|seed| {
+        let runtime = crate::runtime();
+        runtime.block_on(async {
+            let mut run = Run::new(seed);
+            for _ in 0..OPERATIONS {
+                run.step().await;
+            }
+            run.end().await;
         });
-        if let Err(panic) = outcome {
-            eprintln!("seed {seed}");
-            std::panic::resume_unwind(panic);
-        }
-    }
+    });
 }
