@@ -13,7 +13,7 @@ pub(crate) const NONE: Id = Id::MAX;
 /// Places of a chunk: few allocations, and no long pause when one is made.
 const CHUNK: usize = 256;
 
-/// A block of items, or one of which something is special: it has a deadline or a weight, waits for room, or is shared.
+/// A block of items, or one of which something is special: it has a deadline, waits for room, is shared, or is a call with a weight.
 ///
 /// Who refers to it: the line it stands in, or the batch that took it (`running`).
 pub(crate) struct Place<I> {
@@ -63,6 +63,7 @@ pub(crate) struct Queued<I> {
     /// The caller's, until the batch starts.
     pub(crate) waker: Option<Waker>,
     pub(crate) epoch: u32,
+    pub(crate) weight: u32,
     pub(crate) bytes: u32,
 }
 

@@ -157,8 +157,8 @@ impl<I, O, E> Batcher<I, O, E> {
         self.with(CallOptions::new()).push(item)
     }
 
-    /// Gives many items at once, before any of them starts, and waits for all replies, in the order of the items. Two allocations, of lists
-    /// as long as the items are many.
+    /// Gives many items at once and waits for all replies, in the order of the items. Two allocations, of lists
+    /// as long as the items are many. None of them starts a batch before all are there, but a batch that starts meanwhile may take some.
     pub fn call_all(&self, items: impl IntoIterator<Item = I>) -> CallAll<'_, I, O, E> {
         self.with(CallOptions::new()).call_all(items)
     }

@@ -51,7 +51,7 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
             }
             Err(arrival) => arrival,
         };
-        let arrival = match inbox.run_alone(arrival) {
+        let arrival = match inbox.take_idle(arrival) {
             Ok(engine) => {
                 drop(inbox);
                 return self.run_alone(engine, context);
@@ -67,6 +67,8 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
         let arrival = arrival.expect("it did not begin");
         if inside {
             state.count_rejected();
+            // The item is dropped without it.
+            drop(state);
             return Poll::Ready(Err(BatchError::Rejected(Reason::Reentrant)));
         }
         self.join(state, arrival, context)
@@ -109,7 +111,7 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
                 Shared::drop_items(engine.core());
                 let mut engine = Some(engine);
                 let mut inbox = shared.lock_inbox();
-                if let Some(reply) = inbox.ran_alone(&mut engine) {
+                if let Some(reply) = inbox.keep_idle(&mut engine) {
                     return Poll::Ready(reply);
                 }
                 let mut engine = engine.expect("it was not kept");
@@ -131,7 +133,7 @@ impl<'a, I, O, E> Call<'a, I, O, E> {
         }
     }
 
-    /// What is to be done for a batch that did not end at once.
+    /// What is to be done for a batch that did not end at once, or was lost.
     #[cold]
     fn run_on(
         &mut self,
@@ -200,6 +202,8 @@ fn lead<I, O, E>(
         return None;
     }
     let mut engine = state.engine(shared);
+    // An engine may end with its batch; a seat must not.
+    state.vacate(&mut engine);
     let taken = state.take(options, engine.core(), after);
     let led = taken && !state.is_in_line(ticket);
     let engine = match (led, taken) {

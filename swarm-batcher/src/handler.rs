@@ -60,7 +60,7 @@ impl<I, O, E> Entry<I, O, E> {
     /// One that leaves its line, and its caller's waker.
     #[inline]
     pub(crate) fn of(queued: Queued<I>) -> (Self, Option<Waker>) {
-        let Queued { item, seat, waker, epoch, bytes } = queued;
+        let Queued { item, seat, waker, epoch, bytes, .. } = queued;
         (Self { item: Some(item), reply: None, seat, place: NONE, epoch, bytes }, waker)
     }
 }

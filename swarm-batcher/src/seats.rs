@@ -34,6 +34,8 @@ pub(crate) enum Seat<I, O, E> {
     Early(Reply<O, E>),
     /// The batch alone does: its caller is gone.
     Left,
+    /// So it does, and its caller was answered without it before.
+    Answered,
     // The caller alone does.
     Replied(Reply<O, E>),
     /// There is room for the item.
@@ -111,6 +113,7 @@ impl<I, O, E> Seats<I, O, E> {
         }
         let id = free.first;
         free.first = self.next(id).load(Ordering::Relaxed);
+        debug_assert!(matches!(*self.at(id), Seat::Waits(None)), "nothing lies at a free seat");
         id
     }
 
@@ -172,7 +175,7 @@ impl<I, O, E> Seats<I, O, E> {
                 }
                 Told::Unwanted(reply)
             }
-            Seat::Left => {
+            Seat::Left | Seat::Answered => {
                 self.give_back(id, seat);
                 Told::Unwanted(reply)
             }
@@ -193,7 +196,8 @@ impl<I, O, E> Seats<I, O, E> {
         }
     }
 
-    /// Answers every caller whose batch runs; the seats of what stood in line are free by now.
+    /// Answers every caller whose batch runs: what stood in line was answered before. It also leaves replies at seats that are free, so no
+    /// seat may be claimed after this.
     pub(crate) fn reply_early_to_all(
         &self,
         free: &FreeSeats,
@@ -222,9 +226,9 @@ impl<I, O, E> Seats<I, O, E> {
         match &mut *seat {
             Seat::Waits(known) if known.as_ref().is_some_and(|known| known.will_wake(waker)) => (Poll::Pending, None),
             Seat::Waits(known) => (Poll::Pending, known.replace(waker.clone())),
-            Seat::Early(_) => (Poll::Ready(std::mem::replace(&mut *seat, Seat::Left)), None),
+            Seat::Early(_) => (Poll::Ready(std::mem::replace(&mut *seat, Seat::Answered)), None),
             Seat::Replied(_) | Seat::Admitted | Seat::Back(..) => (Poll::Ready(self.give_back(id, seat)), None),
-            Seat::Left => unreachable!("a caller that waits has a seat"),
+            Seat::Left | Seat::Answered => unreachable!("a caller that waits has a seat"),
         }
     }
 
@@ -232,9 +236,10 @@ impl<I, O, E> Seats<I, O, E> {
     pub(crate) fn leave(&self, id: Id) -> Seat<I, O, E> {
         let mut seat = self.at(id);
         match &*seat {
-            Seat::Waits(_) | Seat::Early(_) => std::mem::replace(&mut *seat, Seat::Left),
+            Seat::Waits(_) => std::mem::replace(&mut *seat, Seat::Left),
+            Seat::Early(_) => std::mem::replace(&mut *seat, Seat::Answered),
             Seat::Replied(_) | Seat::Admitted | Seat::Back(..) => self.give_back(id, seat),
-            Seat::Left => unreachable!("a caller leaves once"),
+            Seat::Left | Seat::Answered => unreachable!("a caller leaves once"),
         }
     }
 
@@ -246,7 +251,7 @@ impl<I, O, E> Seats<I, O, E> {
     /// Whether the caller waits for a reply, or was answered without its batch, or is gone.
     pub(crate) fn presence(&self, id: Id) -> Presence {
         match &*self.at(id) {
-            Seat::Early(_) => Presence::Answered,
+            Seat::Early(_) | Seat::Answered => Presence::Answered,
             Seat::Left => Presence::Gone,
             _ => Presence::Waits,
         }

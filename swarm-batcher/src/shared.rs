@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -64,8 +64,8 @@ pub(crate) struct Shared<I, O, E> {
     pub(crate) options: Options<I, O, E>,
     pub(crate) handler: Box<dyn Start<I, O, E>>,
     spawn: Spawn<I, O, E>,
-    /// The runtime that the batcher was built in.
-    home: Option<Handle>,
+    /// The runtime that the batcher was built in; without one, the first that an item came from.
+    home: OnceLock<Handle>,
     pub(crate) seats: Arc<Seats<I, O, E>>,
     state: CachePadded<Mutex<State<I, O, E>>>,
 }
@@ -74,7 +74,14 @@ impl<I, O, E> Shared<I, O, E> {
     pub(crate) fn new(options: Options<I, O, E>, handler: Box<dyn Start<I, O, E>>, spawn: Spawn<I, O, E>) -> Self {
         let seats = Arc::new(Seats::new());
         let state = CachePadded::new(Mutex::new(State::new(&options, Arc::clone(&seats))));
-        Self { options, handler, spawn, home: Handle::try_current().ok(), seats, state }
+        Self {
+            options,
+            handler,
+            spawn,
+            home: Handle::try_current().map_or_else(|_| OnceLock::new(), OnceLock::from),
+            seats,
+            state,
+        }
     }
 
     /// The lock alone, to put an item down.
@@ -90,11 +97,17 @@ impl<I, O, E> Shared<I, O, E> {
 
     /// Where a runner could run. A model's run in threads of its own.
     fn runtime(&self) -> Option<Handle> {
-        Handle::try_current().ok().or_else(|| self.home.clone())
+        Handle::try_current().ok().or_else(|| self.home.get().cloned())
     }
 
     fn has_runtime(&self) -> bool {
-        cfg!(any(swarm_batcher_loom, swarm_batcher_shuttle)) || self.home.is_some() || Handle::try_current().is_ok()
+        if cfg!(any(swarm_batcher_loom, swarm_batcher_shuttle)) || self.home.get().is_some() {
+            return true;
+        }
+        Handle::try_current().is_ok_and(|here| {
+            self.home.get_or_init(|| here);
+            true
+        })
     }
 
     /// Locks, and finds the lane of an item and the one that it shares, if it does. Both keys are made before the lock is taken.

@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 const AWAY: Duration = Duration::from_micros(4);
 const LOOKS: u32 = 4;
 
-/// Locks, whatever happened to who held the lock before: user code under it is the comparison of keys and the clone of a waker alone, and
-/// they change nothing.
+/// Locks, whatever happened to who held the lock before: user code under it is that of keys (compared, cloned, dropped) and the clone of
+/// a waker, and they change nothing.
 #[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

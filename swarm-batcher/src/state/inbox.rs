@@ -53,7 +53,7 @@ impl<I, O, E> Inbox<I, O, E> {
     #[inline]
     fn put(&mut self, item: I, seat: Id, waker: Option<Waker>) {
         self.room -= 1;
-        self.items.push_back(Queued { item, seat, waker, epoch: self.epoch, bytes: 0 });
+        self.items.push_back(Queued { item, seat, waker, epoch: self.epoch, weight: 0, bytes: 0 });
     }
 }
 
@@ -81,7 +81,7 @@ impl<I, O, E> State<I, O, E> {
 
     /// Starts a batch of a caller's own item, if nothing else is there.
     #[inline]
-    pub(crate) fn run_alone(&mut self, arrival: Arrival<I>) -> Result<Engine<I, O, E>, Arrival<I>> {
+    pub(crate) fn take_idle(&mut self, arrival: Arrival<I>) -> Result<Engine<I, O, E>, Arrival<I>> {
         if arrival.deadline.is_some() {
             return Err(arrival);
         }
@@ -96,7 +96,7 @@ impl<I, O, E> State<I, O, E> {
 
     /// It was ready at once. If nothing has happened meanwhile, that was all; the engine is kept for the next one then.
     #[inline]
-    pub(crate) fn ran_alone(&mut self, engine: &mut Option<Engine<I, O, E>>) -> Option<Reply<O, E>> {
+    pub(crate) fn keep_idle(&mut self, engine: &mut Option<Engine<I, O, E>>) -> Option<Reply<O, E>> {
         let inbox = &mut self.inbox;
         if !inbox.alone || !inbox.items.is_empty() || inbox.ran == u32::MAX {
             return None;

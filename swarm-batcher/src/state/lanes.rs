@@ -205,7 +205,7 @@ impl<I, O, E> State<I, O, E> {
     pub(super) fn put_to_others(&mut self, options: &Options<I, O, E>, lane_id: u32, arrival: Arrival<I>) -> Taken {
         let Arrival { item, called, level, weight, bytes, .. } = arrival;
         let seat = if called { self.seats.claim(&mut self.inbox.free_seats) } else { NONE };
-        let queued = Queued { item, seat, waker: None, epoch: self.epochs.enter(), bytes };
+        let queued = Queued { item, seat, waker: None, epoch: self.epochs.enter(), weight, bytes };
         self.held_bytes += u64::from(bytes);
         let line = self.lanes.lanes[lane_id as usize].lines[usize::from(level)];
         let last = (!line.is_empty()).then(|| self.arena.at(line.last()));
@@ -238,11 +238,12 @@ impl<I, O, E> State<I, O, E> {
         let place = self.arena.at(id);
         let (lane, Content::Block(block)) = (place.lane, &mut place.content) else { return None };
         let queued = block.items.remove(position).expect("it is there");
+        block.weight -= u64::from(queued.weight);
         if block.items.is_empty() {
             let block = self.take_block(id);
             self.spare_blocks.push(block);
         }
-        self.one_left(lane, 0);
+        self.one_left(lane, queued.weight);
         self.lanes.release_if_empty(lane, after);
         Some(queued)
     }

@@ -123,7 +123,9 @@ impl<I, O, E> State<I, O, E> {
         };
         if matches!(next, Next::Handed(_) | Next::Run) {
             self.runners.leave_watch(id);
-            self.runners.idle.retain(|(idle, _)| *idle != id);
+            if let Some(place) = self.runners.idle.iter().position(|(idle, _)| *idle == id) {
+                after.drop_waker(Some(self.runners.idle.swap_remove(place).1));
+            }
         }
         self.kick(options, after);
         next

@@ -77,6 +77,13 @@ impl<I, O, E> State<I, O, E> {
         self.spare.pop().unwrap_or_else(|| Engine::new(shared))
     }
 
+    /// Gives back the seat that an engine keeps for lone callers.
+    pub(crate) fn vacate(&mut self, engine: &mut Engine<I, O, E>) {
+        if engine.seat != NONE {
+            drop(self.seats.clear(std::mem::replace(&mut engine.seat, NONE)));
+        }
+    }
+
     /// Memory that may be used again; there is no need for more than can run.
     pub(crate) fn put_aside(
         &mut self,
@@ -118,7 +125,7 @@ impl<I, O, E> State<I, O, E> {
         self.in_flight += 1;
         self.counts.accepted += 1;
         let core = engine.core();
-        core.entries.push(Entry { item: Some(item), reply: None, seat, place: NONE, epoch, bytes });
+        core.start_alone(Entry { item: Some(item), reply: None, seat, place: NONE, epoch, bytes });
         self.started(options, core, 0);
         Some(engine)
     }
@@ -214,33 +221,38 @@ impl<I, O, E> State<I, O, E> {
                 core.entries.push(entry);
                 continue;
             };
-            // Whole blocks change hands as they are. Parts go one by one, if they weigh nothing: else what is left would have to be weighed.
+            // Whole blocks change hands as they are, parts one by one.
             let room = size - taken;
-            let fits = weight + block.weight <= u64::from(options.max_weight);
-            let bytes = |count| block.items.iter().take(count).map(|queued| u64::from(queued.bytes)).sum::<u64>();
-            if block.items.len() <= room && (fits || taken == 0) {
+            if block.items.len() <= room && weight + block.weight <= u64::from(options.max_weight) {
                 weight += block.weight;
                 taken += block.items.len();
                 self.in_flight += block.items.len();
                 if options.size.is_some() {
-                    self.kept_bytes += bytes(usize::MAX);
+                    self.kept_bytes += block.items.iter().map(|queued| u64::from(queued.bytes)).sum::<u64>();
                 }
                 let block = self.take_block(id);
                 core.blocks.push(block);
-            } else if block.weight == 0 || taken == 0 {
-                let part = room.min(block.items.len());
-                self.kept_bytes += bytes(part);
-                core.unpack(|waker| after.wakers.push(waker));
-                for queued in block.items.drain(..part) {
-                    let (entry, waker) = Entry::of(queued);
-                    if let Some(waker) = waker {
-                        after.wake(self.seats.listen(entry.seat, waker));
-                    }
-                    core.entries.push(entry);
+                continue;
+            }
+            core.unpack(|waker| after.wakers.push(waker));
+            let before = taken;
+            while taken < size
+                && let Some(queued) = block
+                    .items
+                    .pop_front_if(|queued| weight + u64::from(queued.weight) <= u64::from(options.max_weight))
+            {
+                weight += u64::from(queued.weight);
+                block.weight -= u64::from(queued.weight);
+                self.kept_bytes += u64::from(queued.bytes);
+                self.in_flight += 1;
+                taken += 1;
+                let (entry, waker) = Entry::of(queued);
+                if let Some(waker) = waker {
+                    after.wake(self.seats.listen(entry.seat, waker));
                 }
-                self.in_flight += part;
-                taken += part;
-            } else {
+                core.entries.push(entry);
+            }
+            if taken == before {
                 break;
             }
         }
@@ -465,11 +477,6 @@ impl<I, O, E> State<I, O, E> {
         self.rested.extend(self.resting.extract_if(.., |_, group| !group.asked).map(|(_, group)| group));
     }
 
-    /// Nothing waits any longer before it runs again.
-    pub(super) fn end_rest(&mut self) {
-        self.rested.extend(std::mem::take(&mut self.resting).into_values());
-    }
-
     /// Whether the item of the caller at this seat waits until it runs again.
     pub(super) fn rests(&self, seat: Id) -> bool {
         let mut groups = self.rested.iter().chain(self.resting.values());
@@ -478,7 +485,8 @@ impl<I, O, E> State<I, O, E> {
 
     /// Ends everything that waits to run again: it has failed.
     pub(super) fn end_all_resting(&mut self, after: &mut Aftermath<I, O, E>) {
-        self.end_rest();
+        self.rested.extend(std::mem::take(&mut self.resting).into_values());
+        self.timers.retain(|(_, due)| !matches!(due, Due::Rerun(_)));
         while let Some(group) = self.rested.pop_front() {
             for entry in group.entries {
                 let members = self.members_of(entry.place);
