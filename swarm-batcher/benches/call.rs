@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use harness::{Bench, BenchError, Suite};
 use tokio::runtime::Runtime;
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinSet;
 
 use floors::{Calls, RecvMany};
@@ -27,6 +27,8 @@ const CALLS: u64 = 100;
 fn main() -> ExitCode {
     Suite::new()
         .bench("swarm-batcher/idle/call", idle)
+        .bench("swarm-batcher/idle/call-beside-the-handler", idle_beside_the_handler)
+        .bench("swarm-batcher/idle/call-beside-a-wake", idle_beside_a_wake)
         .bench("swarm-batcher/call/1000-tasks", |bench: &mut Bench| tasks::<AtOnce>(bench, "recv-many-1000-tasks"))
         .bench("swarm-batcher/call/1000-tasks-that-yield", |bench: &mut Bench| {
             tasks::<Yields>(bench, "recv-many-1000-tasks-that-yield")
@@ -36,35 +38,69 @@ fn main() -> ExitCode {
 
 /// One caller on one thread, beside the same with the batcher that one writes by hand.
 fn idle(bench: &mut Bench) -> Result<(), BenchError> {
+    beside(bench, "recv-many-idle", |_| {
+        let floor = RecvMany::spawn(AtOnce);
+        async move |item| floor.call_it(item).await
+    })
+}
+
+/// The same handler, given a batch by nobody: what a call would cost if a batcher cost nothing. A handler takes its batch from a batcher
+/// alone, so this is its body.
+fn idle_beside_the_handler(bench: &mut Bench) -> Result<(), BenchError> {
+    beside(bench, "direct-handler-call", |_| {
+        async |item| {
+            AtOnce.wait().await;
+            answer(item)
+        }
+    })
+}
+
+/// Two tasks that wake each other, with nothing to do: what a call costs at least if another task has to run it.
+fn idle_beside_a_wake(bench: &mut Bench) -> Result<(), BenchError> {
+    beside(bench, "wake-ping-pong", |runtime| {
+        let (ping, pong) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (other_ping, other_pong) = (Arc::clone(&ping), Arc::clone(&pong));
+        runtime.spawn(async move {
+            loop {
+                other_ping.notified().await;
+                other_pong.notify_one();
+            }
+        });
+        async move |item| {
+            ping.notify_one();
+            pong.notified().await;
+            answer(item)
+        }
+    })
+}
+
+/// A lone caller's call beside a floor, which has the same answers.
+fn beside<F>(bench: &mut Bench, floor_name: &str, make_floor: impl FnOnce(&Runtime) -> F) -> Result<(), BenchError>
+where
+    F: AsyncFn(u64) -> u64,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _inside = runtime.enter();
-    let (ours, floor) = (ours::<AtOnce>(), RecvMany::spawn(AtOnce));
+    let (ours, floor) = (ours::<AtOnce>(), make_floor(&runtime));
     let (mut sum, mut their_sum) = (0, 0);
     let rounds = bench.against(
-        "swarm-batcher/floor/recv-many-idle",
-        || {
-            let elapsed = runtime.block_on(async {
-                let start = Instant::now();
-                for item in 0..GROUP * GROUPS {
-                    sum += ours.call_it(black_box(item)).await;
-                }
-                start.elapsed()
-            });
-            (elapsed, GROUP * GROUPS)
-        },
-        || {
-            let elapsed = runtime.block_on(async {
-                let start = Instant::now();
-                for item in 0..GROUP * GROUPS {
-                    their_sum += floor.call_it(black_box(item)).await;
-                }
-                start.elapsed()
-            });
-            (elapsed, GROUP * GROUPS)
-        },
+        &format!("swarm-batcher/floor/{floor_name}"),
+        || one_after_the_other(&runtime, &mut sum, async |item| ours.call_it(item).await),
+        || one_after_the_other(&runtime, &mut their_sum, &floor),
     )?;
     bench.proof(2 * rounds * sum_of(GROUP * GROUPS), sum + their_sum);
     Ok(())
+}
+
+fn one_after_the_other(runtime: &Runtime, sum: &mut u64, call: impl AsyncFn(u64) -> u64) -> (Duration, u64) {
+    let elapsed = runtime.block_on(async {
+        let start = Instant::now();
+        for item in 0..GROUP * GROUPS {
+            *sum += call(black_box(item)).await;
+        }
+        start.elapsed()
+    });
+    (elapsed, GROUP * GROUPS)
 }
 
 fn sum_of(calls: u64) -> u64 {
