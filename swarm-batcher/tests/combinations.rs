@@ -3,7 +3,7 @@
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::time::Duration;
 
 use support::{AtOnce, End, Gated, Watched, answer, settle};
@@ -264,4 +264,118 @@ async fn a_shared_batch_that_its_callers_have_left_runs_to_its_end() {
     drop((batcher, call));
     settle().await;
     assert_eq!(Arc::strong_count(&at), 2, "the handler is gone; this and the test's own are left");
+}
+
+/// An item that looks at the batcher when it is dropped.
+struct Nosy(Option<Batcher<Self, (), String>>);
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        if let Some(batcher) = &self.0 {
+            assert!(batcher.stats().accepted > 0);
+        }
+    }
+}
+
+struct Nests(Arc<OnceLock<Batcher<Nosy, (), String>>>);
+
+impl BatchHandler<Nosy> for Nests {
+    type Output = ();
+    type Error = String;
+
+    async fn handle(&self, batch: Batch<'_, Nosy, (), String>) {
+        let batcher = self.0.get().expect("set before the first call");
+        let refused = batcher.call(Nosy(Some(batcher.clone()))).await.unwrap_err();
+        batch.fail_all(&refused.to_string());
+    }
+}
+
+#[test]
+fn an_item_that_is_refused_inside_of_the_handler_is_dropped_without_a_lock() {
+    let (told, tell) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let batcher = runtime.block_on(async {
+            let own = Arc::new(OnceLock::new());
+            let batcher = Batcher::builder(Nests(Arc::clone(&own))).build().unwrap();
+            own.get_or_init(|| batcher.clone());
+            batcher
+        });
+        told.send(runtime.block_on(batcher.call(Nosy(None)))).expect("the test waits");
+    });
+    let told = tell.recv_timeout(Duration::from_secs(10)).expect("it is not dropped under the lock");
+    let refused = BatchError::<String>::Rejected(Reason::Reentrant).to_string();
+    assert_eq!(told, Err(BatchError::Handler(refused)));
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_block_weighs_what_is_left() {
+    let gated = Gated::default();
+    let batcher: Ours = Batcher::builder(gated.clone())
+        .policy(Policy::Preferred { sizes: Arc::new([8]), linger: Duration::from_secs(3600) })
+        .max_batch_items(16)
+        .max_batch_weight(10, |_| 1)
+        .build()
+        .unwrap();
+    let push = |items: std::ops::Range<u64>| items.for_each(|item| batcher.try_push(item).unwrap());
+    push(0..8);
+    settle().await;
+    push(8..18);
+    gated.take().remove(0).end(End::well());
+    settle().await;
+    push(18..24);
+    let second = gated.take().remove(0);
+    assert_eq!(second.items, (8..16).collect::<Vec<_>>());
+    second.end(End::well());
+    settle().await;
+    let third = gated.take().remove(0);
+    assert_eq!(third.items, (16..24).collect::<Vec<_>>());
+    third.end(End::well());
+    batcher.flush().await.unwrap();
+}
+
+struct Meets {
+    started: Arc<Barrier>,
+    resumed: Arc<Barrier>,
+}
+
+impl BatchHandler<u64> for Meets {
+    type Output = u64;
+    type Error = String;
+
+    async fn handle(&self, mut batch: Batch<'_, u64, u64, String>) {
+        if batch.items().any(|&item| item == 1) {
+            self.started.wait();
+            self.resumed.wait();
+        }
+        for slot in batch.iter_mut() {
+            let reply = answer(*slot.item());
+            slot.reply(Ok(reply));
+        }
+    }
+}
+
+#[test]
+fn a_caller_without_a_runtime_ends_nothing_of_those_that_have_one() {
+    let (started, resumed) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let batcher: Ours =
+        Batcher::builder(Meets { started: Arc::clone(&started), resumed: Arc::clone(&resumed) }).build().unwrap();
+    let alone = batcher.clone();
+    let alone = std::thread::spawn(move || futures::executor::block_on(alone.call(1)));
+    started.wait();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let told = runtime.block_on(async {
+        let mut call = Watched::new(async move { batcher.call(2).await });
+        assert!(call.poll().is_none());
+        resumed.wait();
+        for _ in 0..500 {
+            if let Some(told) = call.poll() {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it hangs");
+    });
+    assert_eq!(told, Ok(answer(2)));
+    assert_eq!(alone.join().unwrap(), Ok(answer(1)));
 }

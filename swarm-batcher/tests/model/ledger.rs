@@ -456,7 +456,6 @@ impl Ledger {
             (Err(error), Stage::Over(Err(own))) if error == *own => {}
             (Err(BatchError::Deadline { started: told }), _) if hasty && told == started => {
                 self.counts.expired += u64::from(!started);
-                self.counts.left += u64::from(started);
                 self.disturbed = true;
             }
             (Err(BatchError::Closed { started: told }), _) if closed && told == started => {}
