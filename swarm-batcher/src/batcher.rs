@@ -95,6 +95,8 @@ pub struct ShutdownReport {
 
 impl Batcher<(), (), ()> {
     /// Builds a batcher around `handler`: see [`BatcherBuilder`] for what can be chosen, and the defaults.
+    ///
+    /// A handler or a sink that holds a handle of its own batcher keeps it there for ever.
     pub fn builder<I, H>(handler: H) -> BatcherBuilder<I, H::Output, H::Error>
     where
         I: Send + 'static,

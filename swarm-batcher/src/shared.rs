@@ -189,14 +189,15 @@ impl<I, O, E> Shared<I, O, E> {
     /// The same; what the list of wakers took can be used again.
     #[inline]
     pub(crate) fn settle_with(self: &Arc<Self>, mut after: Aftermath<I, O, E>) -> Wakers {
+        // First, so that whoever waits for a flush is told when the sink has them.
+        if !after.letters.is_empty() {
+            self.bury(std::mem::take(&mut after.letters));
+        }
         for waker in after.wakers.drain(..) {
             contain(|| waker.wake());
         }
         if let Some(id) = after.spawn.take() {
             self.spawn_runner(id);
-        }
-        if !after.letters.is_empty() {
-            self.bury(std::mem::take(&mut after.letters));
         }
         // One by one: a second panic within a list's own drop would be the process's end.
         after.trash.drain(..).for_each(|trash| contain(|| drop(trash)));

@@ -523,3 +523,29 @@ fn bad_values_are_errors_when_built() {
     let built: Result<Ours, _> = Batcher::builder(AtOnce::default()).build();
     assert!(built.is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_ends_when_the_sink_has_what_failed() {
+    let letters = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&letters);
+    let handler = from_fn(|_: Vec<u64>| async {
+        tokio::task::yield_now().await;
+        Err::<Vec<u64>, _>("no".to_owned())
+    });
+    let batcher: Batcher<u64, u64, String> = Batcher::builder(handler.cloning())
+        .dead_letter(move |letter| {
+            std::thread::sleep(Duration::from_millis(5));
+            sink.lock().unwrap().push(letter.item);
+        })
+        .build()
+        .unwrap();
+    for round in 1..=10 {
+        batcher.try_push(round).unwrap();
+        let flushed = batcher.flush().await.unwrap();
+        if flushed.items > 0 {
+            assert_eq!(letters.lock().unwrap().len() as u64, round);
+            assert_eq!(batcher.stats().dead_lettered, round);
+        }
+    }
+    assert!(!letters.lock().unwrap().is_empty());
+}
