@@ -3,7 +3,7 @@
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::Duration;
 
 use support::{AtOnce, End, Gated, Watched, answer, settle};
@@ -277,14 +277,15 @@ impl Drop for Nosy {
     }
 }
 
-struct Nests(Arc<OnceLock<Batcher<Nosy, (), String>>>);
+/// Its own batcher, until the test is over.
+struct Nests(Arc<Mutex<Option<Batcher<Nosy, (), String>>>>);
 
 impl BatchHandler<Nosy> for Nests {
     type Output = ();
     type Error = String;
 
     async fn handle(&self, batch: Batch<'_, Nosy, (), String>) {
-        let batcher = self.0.get().expect("set before the first call");
+        let batcher = self.0.lock().unwrap().clone().expect("set before the first call");
         let refused = batcher.call(Nosy(Some(batcher.clone()))).await.unwrap_err();
         batch.fail_all(&refused.to_string());
     }
@@ -295,13 +296,15 @@ fn an_item_that_is_refused_inside_of_the_handler_is_dropped_without_a_lock() {
     let (told, tell) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let batcher = runtime.block_on(async {
-            let own = Arc::new(OnceLock::new());
+        let (batcher, own) = runtime.block_on(async {
+            let own = Arc::new(Mutex::new(None));
             let batcher = Batcher::builder(Nests(Arc::clone(&own))).build().unwrap();
-            own.get_or_init(|| batcher.clone());
-            batcher
+            *own.lock().unwrap() = Some(batcher.clone());
+            (batcher, own)
         });
-        told.send(runtime.block_on(batcher.call(Nosy(None)))).expect("the test waits");
+        let refused = runtime.block_on(batcher.call(Nosy(None)));
+        *own.lock().unwrap() = None;
+        told.send(refused).expect("the test waits");
     });
     let told = tell.recv_timeout(Duration::from_secs(10)).expect("it is not dropped under the lock");
     let refused = BatchError::<String>::Rejected(Reason::Reentrant).to_string();
