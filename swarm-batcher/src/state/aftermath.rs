@@ -10,8 +10,8 @@ use crate::error::{BatchError, Reply};
 use crate::key::AnyKey;
 use crate::seats::{Seat, Told};
 
-/// Wakers of a batch's callers.
-pub(crate) type Wakers = SmallVec<[Waker; 2]>;
+/// Wakers of the callers of a batch: those of most that callers run themselves are few.
+pub(crate) type Wakers = SmallVec<[Waker; 8]>;
 
 /// Wakes, spawns and drops: foreign code all of it. [`Shared::settle`](crate::shared::Shared::settle) does it.
 pub(crate) struct Aftermath<I, O, E> {
