@@ -237,7 +237,7 @@ fn run_here<I, O, E>(shared: &Arc<Shared<I, O, E>>, mut engine: Engine<I, O, E>,
             state.put_aside(&shared.options, engine, &mut after);
             state.kick(&shared.options, &mut after);
             drop(state);
-            shared.settle(after);
+            shared.keep(shared.settle_with(after));
         }
         Poll::Ready(Ended::Lost) => {}
         Poll::Pending => hand(shared, engine),

@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::retry::answer_of;
 use crate::seats::{Seats, Told};
 use crate::state::{Aftermath, Arrival, Group, ONLY_LANE, ShareKey, State, Taken, Tally, Verdict, Wakers};
-use crate::sync::{Mutex, MutexGuard, lock_busy};
+use crate::sync::{Mutex, MutexGuard, lock, lock_busy};
 
 /// Starts the runner of a number, in the runtime that is given; without one, says that the runner is gone.
 pub(crate) type Spawn<I, O, E> = fn(Option<Handle>, Arc<Shared<I, O, E>>, u64);
@@ -67,6 +67,8 @@ pub(crate) struct Shared<I, O, E> {
     /// The runtime that the batcher was built in; without one, the first that an item came from.
     home: OnceLock<Handle>,
     pub(crate) seats: Arc<Seats<I, O, E>>,
+    /// Memory of lists that were longer than a batch's callers usually are, to be used again.
+    spare_wakers: Mutex<Vec<Wakers>>,
     state: CachePadded<Mutex<State<I, O, E>>>,
 }
 
@@ -80,6 +82,7 @@ impl<I, O, E> Shared<I, O, E> {
             spawn,
             home: Handle::try_current().map_or_else(|_| OnceLock::new(), OnceLock::from),
             seats,
+            spare_wakers: Mutex::new(Vec::new()),
             state,
         }
     }
@@ -324,6 +327,28 @@ impl<I, O, E> Shared<I, O, E> {
         }
     }
 
+    /// A list that is full, but for what would have to be allocated, gets memory that is there.
+    #[inline]
+    fn make_room(&self, wakers: &mut Wakers) {
+        if wakers.len() == wakers.inline_size()
+            && !wakers.spilled()
+            && let Some(mut spare) = lock(&self.spare_wakers).pop()
+        {
+            spare.extend(wakers.drain(..));
+            *wakers = spare;
+        }
+    }
+
+    /// Keeps the memory of a list that was used up.
+    pub(crate) fn keep(&self, wakers: Wakers) {
+        if wakers.spilled() {
+            let mut spare = lock(&self.spare_wakers);
+            if spare.len() < self.options.max_in_flight {
+                spare.push(wakers);
+            }
+        }
+    }
+
     /// Answers the callers of a batch that has run. They are told later, when the lock has been held for the count. What is left in the
     /// core are items that nobody waits for and that failed.
     fn answer(&self, core: &mut Core<I, O, E>, after: &mut Aftermath<I, O, E>) -> Tally {
@@ -342,7 +367,10 @@ impl<I, O, E> Shared<I, O, E> {
                 continue;
             }
             match self.seats.reply(entry.seat, reply) {
-                Told::Wake(waker) => after.wakers.push(waker),
+                Told::Wake(waker) => {
+                    self.make_room(&mut after.wakers);
+                    after.wakers.push(waker);
+                }
                 Told::Nobody => {}
                 Told::Unwanted(reply) => contain(|| drop(reply)),
             }
