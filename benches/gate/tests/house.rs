@@ -14,6 +14,7 @@ const IMPORTS: &[(&str, &[&str], &[&str])] = &[
     ("event-store", &[], &["harness"]),
     ("gate", &["harness"], &[]),
     ("harness", &[], &[]),
+    ("memory-store", &[], &["harness"]),
     ("message-bus", &[], &["harness"]),
     ("swarm-batcher", &[], &["harness"]),
 ];

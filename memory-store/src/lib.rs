@@ -1,0 +1,5 @@
+//! Adaptive memory store.
+
+mod error;
+
+pub use error::{Error, Outcome};
