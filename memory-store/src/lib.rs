@@ -1,5 +1,43 @@
 //! Adaptive memory store.
 
+mod clock;
+pub mod compat;
+mod config;
+mod decay;
 mod error;
+mod eviction;
+mod incident;
+mod incidents;
+#[allow(dead_code)]
+mod kernel;
+mod memory;
+mod normalizer;
+mod prepared;
+mod prune;
+#[allow(dead_code)]
+mod quantize;
+mod query;
+mod scan;
+mod scoring;
+mod segment;
+mod stats;
+mod store;
+mod view;
+mod write;
+mod writer;
 
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use config::{
+    Capacity, Config, ConfigBuilder, CriticalFull, Dedup, MAX_DIMENSIONS, MatchPick, MergePolicy, Recency, ZeroVectors,
+};
+pub use decay::{DecayTable, RetentionClass};
 pub use error::{Error, Outcome};
+pub use incident::{Incident, IncidentHit};
+pub use memory::{Memory, MemoryId, Recalled, Written};
+pub use normalizer::Normalizer;
+pub use prune::{Prune, PruneReport};
+pub use query::{Exactness, Hit, Query, Retrieved, ScanStats};
+pub use scoring::{ScoreParts, Scoring, Weights};
+pub use stats::Stats;
+pub use store::MemoryStore;
+pub use write::Update;

@@ -1,0 +1,92 @@
+//! What goes first when there is no room.
+//!
+//! The base score of a memory is `importance · weight · (1 + factor · ln(1 + n)) · exp(-rate · age)`. Within a class all fade at one rate, so
+//! the order of two memories is that of `ln(importance · weight · (1 + factor · ln(1 + n))) + rate · t`, at any time: no score has to be
+//! computed anew as time passes. The lowest of each class wait in a queue, which is filled by a look at all rows now and then, so that the
+//! rows themselves carry nothing for it.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+/// A memory's place in the order of eviction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// Of two memories of one class the one with less goes first.
+    pub(crate) rank: f64,
+    pub(crate) id: u64,
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank.total_cmp(&other.rank).then(self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Place {}
+
+/// The lowest memories of one class.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// Some of them may have changed since.
+    lowest: BinaryHeap<Reverse<Place>>,
+    /// Every memory of the class that may be evicted and stands at or below it is in the queue. `None`: none need be.
+    reach: Option<f64>,
+    /// Entries that make a look at all rows the better choice.
+    most: usize,
+}
+
+impl Queue {
+    /// Tells of a memory that is new or has changed.
+    pub(crate) fn note(&mut self, place: Place) {
+        if self.reach.is_none_or(|reach| place.rank > reach) {
+            return;
+        }
+        if self.lowest.len() >= self.most {
+            // Mostly entries that no longer hold.
+            self.lowest.clear();
+            self.reach = None;
+            return;
+        }
+        self.lowest.push(Reverse(place));
+    }
+
+    /// Fills the queue from all memories of the class that may be evicted.
+    pub(crate) fn fill(&mut self, all: impl Iterator<Item = Place>) {
+        let mut places: Vec<Place> = all.collect();
+        let kept = (places.len() / 64).max(32);
+        self.reach = Some(f64::INFINITY);
+        if places.len() > kept {
+            let (_, last, _) = places.select_nth_unstable(kept - 1);
+            self.reach = Some(last.rank);
+            let reach = last.rank;
+            // Equals of the last are in reach too.
+            places.retain(|place| place.rank <= reach);
+        }
+        self.most = 4 * places.len() + 1024;
+        self.lowest = places.into_iter().map(Reverse).collect();
+    }
+
+    /// The lowest place of a memory that still `holds`, or `None` if the queue has to be filled first, if there is any at all.
+    pub(crate) fn lowest(&mut self, mut holds: impl FnMut(&Place) -> bool) -> Option<Place> {
+        while let Some(Reverse(place)) = self.lowest.peek() {
+            if holds(place) {
+                return Some(*place);
+            }
+            self.lowest.pop();
+        }
+        self.reach = None;
+        None
+    }
+}

@@ -1,0 +1,63 @@
+//! Which memories belong together.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Names of incidents, and their memories.
+#[derive(Debug, Default)]
+pub(crate) struct Incidents {
+    numbers: HashMap<Arc<str>, u32>,
+    /// By number.
+    members: HashMap<u32, Members>,
+    last: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Members {
+    pub(crate) name: Arc<str>,
+    /// In the order in which they were written.
+    pub(crate) ids: BTreeSet<u64>,
+}
+
+impl Incidents {
+    /// The number of an incident, above 0, which is given if it has none.
+    pub(crate) fn number(&mut self, name: &str) -> u32 {
+        if let Some(&number) = self.numbers.get(name) {
+            return number;
+        }
+        self.last += 1;
+        let name: Arc<str> = name.into();
+        self.numbers.insert(Arc::clone(&name), self.last);
+        self.members.insert(self.last, Members { name, ids: BTreeSet::new() });
+        self.last
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+
+    pub(crate) fn members(&self, number: u32) -> Option<&Members> {
+        self.members.get(&number)
+    }
+
+    pub(crate) fn name(&self, number: u32) -> Option<&Arc<str>> {
+        self.members.get(&number).map(|members| &members.name)
+    }
+
+    pub(crate) fn add(&mut self, number: u32, id: u64) {
+        if let Some(members) = self.members.get_mut(&number) {
+            members.ids.insert(id);
+        }
+    }
+
+    /// Forgets a memory, and its incident with the last of them.
+    pub(crate) fn remove(&mut self, number: u32, id: u64) {
+        let Some(members) = self.members.get_mut(&number) else { return };
+        members.ids.remove(&id);
+        if members.ids.is_empty() {
+            let name = Arc::clone(&members.name);
+            self.members.remove(&number);
+            self.numbers.remove(&name);
+        }
+    }
+}

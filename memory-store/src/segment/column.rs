@@ -1,0 +1,124 @@
+//! A fixed number of values of one kind, zero until they are written.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fmt;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+/// What a column may hold: kinds of which all zeros are a value, and that need no drop.
+///
+/// # Safety
+///
+/// All bytes zero is a valid value of the type, and it has no drop of its own.
+pub(crate) unsafe trait Plain {}
+
+// SAFETY: numbers, and words that are changed in place: zeros are values of them, and nothing has to be dropped.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
+// SAFETY: as above.
+unsafe impl Plain for u64 {}
+// SAFETY: as above.
+unsafe impl Plain for i64 {}
+// SAFETY: as above.
+unsafe impl Plain for f32 {}
+// SAFETY: as above.
+unsafe impl Plain for [f32; 3] {}
+// SAFETY: as above.
+unsafe impl Plain for std::sync::atomic::AtomicU8 {}
+// SAFETY: as above.
+unsafe impl Plain for std::sync::atomic::AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Plain for std::sync::atomic::AtomicU64 {}
+// SAFETY: as above.
+unsafe impl Plain for std::sync::atomic::AtomicI64 {}
+// SAFETY: as above; whoever puts a value in sees to its drop.
+unsafe impl<T> Plain for std::mem::MaybeUninit<T> {}
+
+/// A fixed number of values on cache lines of their own. Pages that nobody has written cost no memory. Who writes a value sees to it that
+/// nobody reads it meanwhile: [`Rows`](super::Rows) and [`Appender`](super::Appender) do.
+pub(crate) struct Column<T: Plain> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: a column is memory of its own, and goes with its values.
+unsafe impl<T: Plain + Send> Send for Column<T> {}
+// SAFETY: what is shared of it is `&T`; values are written through a shared column, but the caller orders writes.
+unsafe impl<T: Plain + Send + Sync> Sync for Column<T> {}
+
+impl<T: Plain> Column<T> {
+    pub(crate) fn new(len: usize) -> Self {
+        let Some(layout) = Self::layout(len) else {
+            return Self { start: NonNull::dangling(), len };
+        };
+        // SAFETY: the layout has a size above 0.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(memory.cast()) else { handle_alloc_error(layout) };
+        huge_pages(memory, layout.size());
+        Self { start, len }
+    }
+
+    /// `None` for no bytes at all.
+    fn layout(len: usize) -> Option<Layout> {
+        let layout = Layout::array::<T>(len).and_then(|layout| layout.align_to(64)).expect("a column fits in memory");
+        (layout.size() > 0).then_some(layout)
+    }
+
+    /// The values of `range`.
+    ///
+    /// # Safety
+    ///
+    /// Nobody writes to them while the slice lives, but through `&T`.
+    pub(crate) unsafe fn slice(&self, range: Range<usize>) -> &[T] {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of a column of {}", self.len);
+        // SAFETY: the range lies in the column, whose values are initialised; the caller sees to it that nobody writes.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.len()) }
+    }
+
+    /// Puts `values` down from `at` on.
+    ///
+    /// # Safety
+    ///
+    /// Nobody reads or writes these values meanwhile.
+    pub(crate) unsafe fn write(&self, at: usize, values: &[T]) {
+        assert!(at <= self.len && values.len() <= self.len - at, "{} values at {at} of {}", values.len(), self.len);
+        // SAFETY: the places lie in the column, and a slice of the caller's cannot overlap with memory of the column that nobody else uses.
+        // What was there needs no drop (`Plain`).
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.as_ptr().add(at), values.len()) };
+    }
+}
+
+/// Asks for huge pages where a column is large: a first touch of many small pages costs more than what is written to them.
+#[cfg(target_os = "linux")]
+fn huge_pages(memory: *mut u8, bytes: usize) {
+    const HUGE: usize = 2 << 20;
+    let first = memory.align_offset(HUGE);
+    if let Some(rest) = bytes.checked_sub(first)
+        && rest >= HUGE
+    {
+        // SAFETY: the advice covers whole pages inside of this allocation, and changes nothing that can be read. That it is refused where
+        // there are no huge pages is no matter.
+        let _ = unsafe { rustix::mm::madvise(memory.add(first).cast(), rest / HUGE * HUGE, rustix::mm::Advice::LinuxHugepage) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn huge_pages(_: *mut u8, _: usize) {}
+
+impl<T: Plain> Drop for Column<T> {
+    fn drop(&mut self) {
+        if let Some(layout) = Self::layout(self.len) {
+            // SAFETY: allocated by `new` with this layout.
+            unsafe { dealloc(self.start.as_ptr().cast(), layout) };
+        }
+    }
+}
+
+impl<T: Plain> fmt::Debug for Column<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Column").field("len", &self.len).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,438 @@
+//! A segment's memory: one thread appends, any number read what has been published.
+
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::column::Column;
+use super::{GROUP, Maxima, Standing};
+use crate::clock::Timestamp;
+use crate::quantize::{int8::Int8, signs};
+
+/// How long the vectors of a store are, and their codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) dimensions: usize,
+    /// Bytes of a row's codes: the dimensions, rounded up to a multiple of 64.
+    pub(crate) padded: usize,
+}
+
+impl Shape {
+    pub(crate) fn new(dimensions: usize) -> Self {
+        Self { dimensions, padded: dimensions.next_multiple_of(64) }
+    }
+
+    /// Bytes of the signs of a group.
+    pub(crate) fn plane(&self) -> usize {
+        self.padded / 4 * 32
+    }
+}
+
+/// Everything that a row is made of.
+#[derive(Debug)]
+pub(crate) struct NewRow<'a, P> {
+    pub(crate) id: u64,
+    /// Whether the id was given to an earlier row: then ids of neighbours say nothing about where it stands.
+    pub(crate) is_revision: bool,
+    pub(crate) vector: &'a [f32],
+    pub(crate) codes: &'a [u8],
+    pub(crate) code: Int8,
+    pub(crate) alignment: f32,
+    pub(crate) first_seen: Timestamp,
+    pub(crate) last_seen: Timestamp,
+    pub(crate) standing: Standing,
+    pub(crate) pinned: bool,
+    pub(crate) incident: u32,
+    pub(crate) payload_bytes: u32,
+    pub(crate) payload: Arc<P>,
+}
+
+/// Rows, a column for each property.
+pub(crate) struct Segment<P> {
+    uid: u64,
+    /// Rows that are no revisions have at least this id.
+    from_id: u64,
+    shape: Shape,
+    capacity: usize,
+    len: AtomicUsize,
+    /// Rows that are dead.
+    dead: AtomicUsize,
+
+    // Written before the row is published, and never after.
+    vectors: Column<f32>,
+    codes: Column<u8>,
+    planes: Column<u8>,
+    /// Scale and residual of the codes, alignment with the signs.
+    measures: Column<[f32; 3]>,
+    /// Ids in ascending order, or, where the row is a revision, that of the row before it.
+    order: Column<u64>,
+    /// Ids of revisions; 0 for other rows.
+    revised: Column<u64>,
+    first_seen: Column<i64>,
+    incidents: Column<u32>,
+    payload_bytes: Column<u32>,
+    payloads: Column<MaybeUninit<Arc<P>>>,
+
+    // Changed in place by the writer.
+    last_seen: Column<AtomicI64>,
+    recurrence: Column<AtomicU32>,
+    importance: Column<AtomicU32>,
+    weight: Column<AtomicU32>,
+    /// The class, and a bit for pinned rows.
+    traits: Column<AtomicU8>,
+    /// 0 while the row lives.
+    died: Column<AtomicU64>,
+    groups: Box<[Maxima]>,
+    whole: Maxima,
+}
+
+const PINNED: u8 = 4;
+
+impl<P: Send + Sync> Segment<P> {
+    /// An empty segment for `capacity` rows, rounded up to whole groups, whose ids begin at `from_id` or later.
+    pub(crate) fn new(uid: u64, from_id: u64, shape: Shape, capacity: usize) -> Appender<P> {
+        let capacity = capacity.next_multiple_of(GROUP);
+        Appender(Arc::new(Self {
+            uid,
+            from_id,
+            shape,
+            capacity,
+            len: AtomicUsize::new(0),
+            dead: AtomicUsize::new(0),
+            vectors: Column::new(capacity * shape.dimensions),
+            codes: Column::new(capacity * shape.padded),
+            planes: Column::new(capacity / GROUP * shape.plane()),
+            measures: Column::new(capacity),
+            order: Column::new(capacity),
+            revised: Column::new(capacity),
+            first_seen: Column::new(capacity),
+            incidents: Column::new(capacity),
+            payload_bytes: Column::new(capacity),
+            payloads: Column::new(capacity),
+            last_seen: Column::new(capacity),
+            recurrence: Column::new(capacity),
+            importance: Column::new(capacity),
+            weight: Column::new(capacity),
+            traits: Column::new(capacity),
+            died: Column::new(capacity),
+            groups: (0..capacity / GROUP).map(|_| Maxima::new()).collect(),
+            whole: Maxima::new(),
+        }))
+    }
+
+    /// Tells this segment from all others of its store, past and present.
+    pub(crate) fn uid(&self) -> u64 {
+        self.uid
+    }
+
+    pub(crate) fn from_id(&self) -> u64 {
+        self.from_id
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The published rows, `limit` at most.
+    pub(crate) fn rows(&self, limit: usize) -> Rows<'_, P> {
+        Rows { len: self.len.load(Ordering::Acquire).min(limit), segment: self }
+    }
+
+    /// Rows that are marked as dead.
+    pub(crate) fn dead(&self) -> usize {
+        self.dead.load(Ordering::Relaxed)
+    }
+}
+
+impl<P> Drop for Segment<P> {
+    fn drop(&mut self) {
+        let len = *self.len.get_mut();
+        // SAFETY: nobody else has the segment any more. The payloads of published rows were put in and are dropped once.
+        for payload in unsafe { self.payloads.slice(0..len) } {
+            // SAFETY: as above; the copy takes the reference over, and the column drops none.
+            drop(unsafe { payload.assume_init_read() });
+        }
+    }
+}
+
+impl<P> fmt::Debug for Segment<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment").field("uid", &self.uid).field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// The one that may append to a segment.
+#[derive(Debug)]
+pub(crate) struct Appender<P>(Arc<Segment<P>>);
+
+impl<P: Send + Sync> Appender<P> {
+    pub(crate) fn segment(&self) -> &Arc<Segment<P>> {
+        &self.0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() == self.0.capacity
+    }
+
+    /// Adds a row and publishes it. Returns where it stands.
+    ///
+    /// # Panics
+    ///
+    /// If the segment is full or the row has another shape.
+    pub(crate) fn push(&mut self, row: NewRow<'_, P>) -> usize {
+        let segment = &*self.0;
+        let (at, shape) = (self.len(), segment.shape);
+        assert!(at < segment.capacity, "room in the segment");
+        assert!(row.vector.len() == shape.dimensions && row.codes.len() == shape.padded, "the shape of the segment");
+        let maxima = &segment.groups[at / GROUP];
+        for maxima in [maxima, &segment.whole] {
+            maxima.raise(&row.standing);
+            maxima.align(row.alignment);
+        }
+        // SAFETY: there is one appender, by `&mut`, and readers stay below `len`: nobody reads or writes what belongs to row `at`. The
+        // row before it may be read by others at the same time as here.
+        unsafe {
+            segment.vectors.write(at * shape.dimensions, row.vector);
+            segment.codes.write(at * shape.padded, row.codes);
+            segment.measures.write(at, &[[row.code.scale, row.code.residual, row.alignment]]);
+            if row.is_revision {
+                let before = at.checked_sub(1).map_or(0, |before| segment.order.slice(before..at)[0]);
+                segment.order.write(at, &[before]);
+                segment.revised.write(at, &[row.id]);
+            } else {
+                segment.order.write(at, &[row.id]);
+            }
+            segment.first_seen.write(at, &[row.first_seen.0]);
+            // What is zero stays unwritten, so that its pages cost nothing.
+            if row.incident != 0 {
+                segment.incidents.write(at, &[row.incident]);
+            }
+            if row.payload_bytes != 0 {
+                segment.payload_bytes.write(at, &[row.payload_bytes]);
+            }
+            segment.payloads.write(at, &[MaybeUninit::new(row.payload)]);
+        }
+        let rows = Rows { segment, len: at + 1 };
+        rows.put(at, row.last_seen, &row.standing, row.pinned, Ordering::Relaxed);
+        if (at + 1).is_multiple_of(GROUP) {
+            let group = at / GROUP;
+            let mut plane = vec![0; shape.plane()];
+            // SAFETY: the codes of the group are written, and no one but this appender writes here.
+            let codes = unsafe { segment.codes.slice(group * GROUP * shape.padded..(at + 1) * shape.padded) };
+            signs::pack(codes, shape.padded, &mut plane);
+            // SAFETY: a plane is read only once its whole group is published.
+            unsafe { segment.planes.write(group * plane.len(), &plane) };
+        }
+        segment.len.store(at + 1, Ordering::Release);
+        at
+    }
+}
+
+/// The first rows of a segment, all of which are published.
+pub(crate) struct Rows<'a, P> {
+    segment: &'a Segment<P>,
+    len: usize,
+}
+
+impl<P> Clone for Rows<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Rows<'_, P> {}
+
+impl<'a, P> Rows<'a, P> {
+    pub(crate) fn segment(&self) -> &'a Segment<P> {
+        self.segment
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn check(&self, row: usize) -> usize {
+        assert!(row < self.len, "row {row} of {}", self.len);
+        row
+    }
+
+    fn check_range(&self, rows: &Range<usize>) {
+        assert!(rows.start <= rows.end && rows.end <= self.len, "rows {rows:?} of {}", self.len);
+    }
+
+    pub(crate) fn vector(&self, row: usize) -> &'a [f32] {
+        let dimensions = self.segment.shape.dimensions;
+        let at = self.check(row) * dimensions;
+        // SAFETY: published rows are not written any more.
+        unsafe { self.segment.vectors.slice(at..at + dimensions) }
+    }
+
+    /// The codes of `rows`, one after the other.
+    pub(crate) fn codes(&self, rows: Range<usize>) -> &'a [u8] {
+        self.check_range(&rows);
+        let padded = self.segment.shape.padded;
+        // SAFETY: published rows are not written any more.
+        unsafe { self.segment.codes.slice(rows.start * padded..rows.end * padded) }
+    }
+
+    /// The signs of a group; `None` until all its rows are published.
+    pub(crate) fn plane(&self, group: usize) -> Option<&'a [u8]> {
+        let bytes = self.segment.shape.plane();
+        if (group + 1) * GROUP > self.len {
+            return None;
+        }
+        // SAFETY: the group's rows are published, after its plane was written.
+        Some(unsafe { self.segment.planes.slice(group * bytes..(group + 1) * bytes) })
+    }
+
+    /// Scale and residual of codes, alignment with signs, of `rows`.
+    pub(crate) fn measures(&self, rows: Range<usize>) -> &'a [[f32; 3]] {
+        self.check_range(&rows);
+        // SAFETY: published rows are not written any more.
+        unsafe { self.segment.measures.slice(rows) }
+    }
+
+    pub(crate) fn code(&self, row: usize) -> (Int8, f32) {
+        let [scale, residual, alignment] = self.measures(row..row + 1)[0];
+        (Int8 { scale, residual }, alignment)
+    }
+
+    pub(crate) fn id(&self, row: usize) -> u64 {
+        let row = self.check(row);
+        // SAFETY: published rows are not written any more.
+        let (order, revised) = unsafe { (self.segment.order.slice(row..row + 1), self.segment.revised.slice(row..row + 1)) };
+        if revised[0] != 0 { revised[0] } else { order[0] }
+    }
+
+    pub(crate) fn is_revision(&self, row: usize) -> bool {
+        let row = self.check(row);
+        // SAFETY: published rows are not written any more.
+        unsafe { self.segment.revised.slice(row..row + 1)[0] != 0 }
+    }
+
+    /// The row that was first given `id`.
+    pub(crate) fn find(&self, id: u64) -> Option<usize> {
+        // SAFETY: published rows are not written any more.
+        let order = unsafe { self.segment.order.slice(0..self.len) };
+        let row = order.partition_point(|&other| other < id);
+        (order.get(row) == Some(&id) && !self.is_revision(row)).then_some(row)
+    }
+
+    /// The last row that revises `id`.
+    pub(crate) fn find_revision(&self, id: u64) -> Option<usize> {
+        // SAFETY: published rows are not written any more.
+        let revised = unsafe { self.segment.revised.slice(0..self.len) };
+        revised.iter().rposition(|&other| other == id)
+    }
+
+    pub(crate) fn first_seen(&self, row: usize) -> Timestamp {
+        let row = self.check(row);
+        // SAFETY: published rows are not written any more.
+        Timestamp(unsafe { self.segment.first_seen.slice(row..row + 1)[0] })
+    }
+
+    pub(crate) fn incident(&self, row: usize) -> u32 {
+        let row = self.check(row);
+        // SAFETY: published rows are not written any more.
+        unsafe { self.segment.incidents.slice(row..row + 1)[0] }
+    }
+
+    pub(crate) fn payload_bytes(&self, row: usize) -> u32 {
+        let row = self.check(row);
+        // SAFETY: published rows are not written any more.
+        unsafe { self.segment.payload_bytes.slice(row..row + 1)[0] }
+    }
+
+    pub(crate) fn payload(&self, row: usize) -> &'a Arc<P> {
+        let row = self.check(row);
+        // SAFETY: published rows are not written any more, and each has a payload.
+        unsafe { self.segment.payloads.slice(row..row + 1)[0].assume_init_ref() }
+    }
+
+    fn atom<T: super::column::Plain>(&self, column: &'a Column<T>, row: usize) -> &'a T {
+        let row = self.check(row);
+        // SAFETY: atomics are changed through `&T` alone.
+        unsafe { &column.slice(row..row + 1)[0] }
+    }
+
+    pub(crate) fn last_seen(&self, row: usize) -> Timestamp {
+        Timestamp(self.atom(&self.segment.last_seen, row).load(Ordering::Acquire))
+    }
+
+    pub(crate) fn recurrence(&self, row: usize) -> u32 {
+        self.atom(&self.segment.recurrence, row).load(Ordering::Acquire)
+    }
+
+    pub(crate) fn importance(&self, row: usize) -> f32 {
+        f32::from_bits(self.atom(&self.segment.importance, row).load(Ordering::Acquire))
+    }
+
+    pub(crate) fn weight(&self, row: usize) -> f32 {
+        f32::from_bits(self.atom(&self.segment.weight, row).load(Ordering::Acquire) ^ ONE)
+    }
+
+    pub(crate) fn class(&self, row: usize) -> u8 {
+        self.atom(&self.segment.traits, row).load(Ordering::Acquire) & 3
+    }
+
+    pub(crate) fn is_pinned(&self, row: usize) -> bool {
+        self.atom(&self.segment.traits, row).load(Ordering::Acquire) & PINNED != 0
+    }
+
+    /// The sequence at which the row ended, 0 while it lives.
+    pub(crate) fn died(&self, row: usize) -> u64 {
+        self.atom(&self.segment.died, row).load(Ordering::Acquire)
+    }
+
+    pub(crate) fn maxima(&self, group: usize) -> &'a Maxima {
+        &self.segment.groups[group]
+    }
+
+    pub(crate) fn whole(&self) -> &'a Maxima {
+        &self.segment.whole
+    }
+
+    /// Changes what a row counts for, its bounds first. Only the writer calls it.
+    pub(crate) fn set(&self, row: usize, last_seen: Timestamp, standing: &Standing, pinned: bool) {
+        self.maxima(row / GROUP).raise(standing);
+        self.whole().raise(standing);
+        self.put(row, last_seen, standing, pinned, Ordering::Release);
+    }
+
+    fn put(&self, row: usize, last_seen: Timestamp, standing: &Standing, pinned: bool, order: Ordering) {
+        self.atom(&self.segment.last_seen, row).store(last_seen.0, order);
+        self.atom(&self.segment.recurrence, row).store(standing.recurrence, order);
+        self.atom(&self.segment.importance, row).store(standing.importance.to_bits(), order);
+        let weight = standing.weight.to_bits() ^ ONE;
+        let atom = self.atom(&self.segment.weight, row);
+        // Pages of weights that nobody has changed cost nothing.
+        if atom.load(Ordering::Relaxed) != weight {
+            atom.store(weight, order);
+        }
+        let pinned = if pinned { PINNED } else { 0 };
+        self.atom(&self.segment.traits, row).store(standing.class | pinned, order);
+    }
+
+    /// Ends a row at `sequence`: readers that began before it still see it. Only the writer calls it, once a row.
+    pub(crate) fn end(&self, row: usize, sequence: u64) {
+        self.atom(&self.segment.died, row).store(sequence, Ordering::Release);
+        self.segment.dead.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A weight is stored as its difference from 1, bit by bit, so that what was never boosted is zero.
+const ONE: u32 = 1f32.to_bits();
+
+impl<P> fmt::Debug for Rows<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("segment", &self.segment.uid).field("len", &self.len).finish()
+    }
+}

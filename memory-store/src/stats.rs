@@ -1,0 +1,56 @@
+//! What a store holds, in numbers.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::store::MemoryStore;
+use crate::writer::is_protected;
+
+/// What a store holds at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Stats {
+    /// Memories.
+    pub memories: usize,
+    /// By class: low, medium, high, critical.
+    pub by_class: [usize; 4],
+    /// Critical or pinned ones, which are never evicted.
+    pub protected: usize,
+    /// The sum of their recurrences: the writes that stand behind them.
+    pub recurrences: u64,
+    /// The highest recurrence of any.
+    pub max_recurrence: u32,
+    /// Their average age, in ticks counted as microseconds.
+    pub average_age: Duration,
+    /// What they take as the capacity counts.
+    pub bytes: u64,
+    /// Memories evicted so far.
+    pub evicted: u64,
+    /// The recurrences of those that were evicted so far.
+    pub evicted_recurrences: u64,
+    /// Dead rows whose memory has not been given back.
+    pub dead: usize,
+}
+
+impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
+    /// What the store holds. Costs a look at every row.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let shared = &*self.shared;
+        let now = shared.clock.now();
+        let (view, mut stats) = shared.change(|writer| (shared.view.load_full(), writer.counts()));
+        let mut ages = 0u128;
+        for (rows, row) in view.now().iter() {
+            let standing = crate::writer::standing(&shared.config, &rows, row);
+            stats.memories += 1;
+            stats.by_class[usize::from(standing.class)] += 1;
+            stats.protected += usize::from(is_protected(standing.class, rows.is_pinned(row)));
+            stats.recurrences += u64::from(standing.recurrence);
+            stats.max_recurrence = stats.max_recurrence.max(standing.recurrence);
+            ages += u128::from(now.age_of(standing.seen));
+        }
+        if stats.memories > 0 {
+            stats.average_age = Duration::from_micros((ages / stats.memories as u128) as u64);
+        }
+        stats
+    }
+}

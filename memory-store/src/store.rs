@@ -1,0 +1,338 @@
+//! The store: what it is made of, and how it is read.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use arc_swap::ArcSwap;
+
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::{Config, Recency};
+use crate::decay::RetentionClass;
+use crate::error::Error;
+use crate::incidents::Incidents;
+use crate::kernel::Kernel;
+use crate::memory::{MemoryId, Recalled};
+use crate::prepared::Prepared;
+use crate::quantize::rotate::Rotation;
+use crate::query::{Exactness, Hit, Query, Retrieved, ScanStats};
+use crate::scan::{Found, Scan, run};
+use crate::segment::{Rows, Shape};
+use crate::view::{Moment, View};
+use crate::writer::{Writer, standing};
+
+/// An adaptive memory: vectors with payloads, ranked by similarity, age and recurrence. Clones are the same store.
+///
+/// `P` is what is stored beside a vector, `C` the clock that ages are counted by.
+///
+/// # Consistency
+///
+/// Writes are one after the other; a write that has returned is seen by every query that begins after it. A query sees the memories of the
+/// moment at which it began, and never waits for a write. What is changed while it runs (a recurrence, a class) counts for each memory
+/// as it was at some moment of the query; what is removed may or may not be found. An update that replaces a vector or a payload is seen
+/// as a whole: the memory is found once, with the old or with the new one.
+///
+/// # Panics
+///
+/// A condition of the user's that panics ends its own query. Nothing of the store's is locked while it runs.
+pub struct MemoryStore<P = serde_json::Value, C = SystemClock> {
+    pub(crate) shared: Arc<Shared<P, C>>,
+}
+
+/// What the clones of a store share.
+pub(crate) struct Shared<P, C> {
+    pub(crate) config: Config,
+    pub(crate) shape: Shape,
+    pub(crate) rotation: Rotation,
+    pub(crate) kernel: Kernel,
+    pub(crate) clock: C,
+    pub(crate) view: ArcSwap<View<P>>,
+    writer: Mutex<Writer<P>>,
+    /// For each id that was revised the segment of the row that now stands for it.
+    revisions: RwLock<HashMap<u64, u64>>,
+    incidents: RwLock<Incidents>,
+}
+
+/// The rotation of all stores: a file of one is read by another.
+const ROTATION_SEED: u64 = 0x706c_756d_626c_696e;
+
+impl<P, C> Clone for MemoryStore<P, C> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<P, C> fmt::Debug for MemoryStore<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("dimensions", &self.shared.config.dimensions).finish_non_exhaustive()
+    }
+}
+
+impl<P, C> Shared<P, C> {
+    pub(crate) fn revisions(&self) -> RwLockReadGuard<'_, HashMap<u64, u64>> {
+        self.revisions.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn revisions_mut(&self) -> RwLockWriteGuard<'_, HashMap<u64, u64>> {
+        self.revisions.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn incidents(&self) -> RwLockReadGuard<'_, Incidents> {
+        self.incidents.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn incidents_mut(&self) -> RwLockWriteGuard<'_, Incidents> {
+        self.incidents.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<P: Send + Sync, C: Clock> Shared<P, C> {
+    /// Makes a change, alone. What it leaves to be dropped is dropped once others may go on.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Writer<P>) -> R) -> R {
+        let mut writer: MutexGuard<'_, _> = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut writer);
+        let retired = std::mem::take(&mut writer.retired);
+        drop(writer);
+        drop(retired);
+        result
+    }
+
+    /// Runs `with` on a vector made ready, in memory that is used again.
+    pub(crate) fn prepare<R>(
+        &self, vector: &[f32], with: impl FnOnce(&mut Prepared) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        thread_local! {
+            static SPARE: std::cell::Cell<Option<Box<Prepared>>> = const { std::cell::Cell::new(None) };
+        }
+        // A condition of the user's may ask the store again on this thread: it then gets a new one.
+        let mut prepared = SPARE.take().unwrap_or_default();
+        let result = prepared
+            .set(vector, &self.config, &self.rotation, self.kernel)
+            .and_then(|()| with(&mut prepared));
+        SPARE.set(Some(prepared));
+        result
+    }
+
+    /// The moment that scores are to be counted at, asked of the clock only if they depend on it.
+    fn scoring_moment(&self, at: Option<Timestamp>) -> Timestamp {
+        match at {
+            Some(moment) => moment,
+            None if self.config.scoring.weights().temporal == 0.0 => Timestamp(0),
+            None => self.clock.now(),
+        }
+    }
+
+    fn recalled(&self, rows: &Rows<'_, P>, row: usize) -> Recalled<P> {
+        let standing = standing(&self.config, rows, row);
+        let number = rows.incident(row);
+        Recalled {
+            id: MemoryId(rows.id(row)),
+            payload: Arc::clone(rows.payload(row)),
+            first_seen: rows.first_seen(row),
+            last_seen: rows.last_seen(row),
+            recurrence: standing.recurrence,
+            class: RetentionClass::from_bits(standing.class),
+            pinned: rows.is_pinned(row),
+            importance: standing.importance,
+            weight: standing.weight,
+            incident: if number == 0 { None } else { self.incidents().name(number).cloned() },
+        }
+    }
+}
+
+impl<P: Send + Sync> MemoryStore<P> {
+    /// An empty store in memory, on the machine's clock.
+    ///
+    /// # Errors
+    ///
+    /// None at present: a [`Config`] is checked when it is built.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        Self::with_clock(config, SystemClock)
+    }
+}
+
+impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
+    /// An empty store in memory, on `clock`.
+    ///
+    /// # Errors
+    ///
+    /// None at present: a [`Config`] is checked when it is built.
+    pub fn with_clock(config: Config, clock: C) -> Result<Self, Error> {
+        let shape = Shape::new(config.dimensions);
+        let (writer, view) = Writer::new(shape, &config.capacity);
+        let shared = Shared {
+            shape,
+            rotation: Rotation::new(config.dimensions, ROTATION_SEED),
+            kernel: Kernel::detect(),
+            clock,
+            view: ArcSwap::from_pointee(view),
+            writer: Mutex::new(writer),
+            revisions: RwLock::default(),
+            incidents: RwLock::default(),
+            config,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What the store is set to.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Memories that it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.change(|writer| writer.live)
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The best memories for a query: those that would come first if every score were computed and sorted, highest first, the lowest id
+    /// first among equals. Synchronous; a large store takes more than a moment, see the crate's documentation on asynchronous programs.
+    ///
+    /// Costs a scan of what the bounds leave, and the allocation of the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ZeroK`], [`Error::InvalidValue`] for a tolerance that is negative or no number, and those of a vector: [`Error::Dimensions`],
+    /// [`Error::NonFinite`], [`Error::ZeroNorm`].
+    pub fn retrieve(&self, query: &Query<'_, P>) -> Result<Retrieved<P>, Error> {
+        query.check()?;
+        let shared = &*self.shared;
+        let now = shared.scoring_moment(query.at);
+        let view = shared.view.load();
+        let (found, scanned) = shared.prepare(query.vector, |prepared| {
+            prepared.encode(shared.config.dimensions);
+            let moment = view.now();
+            let scan = self.scan(query, prepared, moment, now);
+            Ok(run(&[scan], &[query.k], moment.segments(), shared.config.query_threads).swap_remove(0))
+        })?;
+        Ok(self.answer(query, &view, found, scanned))
+    }
+
+    /// [`retrieve`](Self::retrieve) for many queries: each part of the store is read once for all of them. Answers come in the order of the
+    /// queries, each as it would be alone; all see the same memories.
+    ///
+    /// # Errors
+    ///
+    /// Those of `retrieve` for the first query that is refused; none is then answered.
+    pub fn retrieve_batch(&self, queries: &[Query<'_, P>]) -> Result<Vec<Retrieved<P>>, Error> {
+        let shared = &*self.shared;
+        let view = shared.view.load();
+        let moment = view.now();
+        let mut prepared = Vec::with_capacity(queries.len());
+        for query in queries {
+            query.check()?;
+            let mut one = Prepared::default();
+            one.set(query.vector, &shared.config, &shared.rotation, shared.kernel)?;
+            one.encode(shared.config.dimensions);
+            prepared.push(one);
+        }
+        let present = queries.iter().any(|query| query.at.is_none()).then(|| shared.scoring_moment(None));
+        let scans: Vec<Option<Scan<'_, P>>> = queries
+            .iter()
+            .zip(&prepared)
+            .map(|(query, one)| self.scan(query, one, moment, query.at.or(present).unwrap_or_default()))
+            .collect();
+        let ks: Vec<usize> = queries.iter().map(|query| query.k).collect();
+        let found = run(&scans, &ks, moment.segments(), shared.config.query_threads);
+        Ok(queries.iter().zip(found).map(|(query, (found, scanned))| self.answer(query, &view, found, scanned)).collect())
+    }
+
+    /// What a query becomes; `None` if nothing can pass its filter.
+    fn scan<'a>(
+        &'a self, query: &Query<'a, P>, prepared: &'a Prepared, moment: Moment<'a, P>, now: Timestamp,
+    ) -> Option<Scan<'a, P>> {
+        let incident = match query.filter.incident {
+            Some(name) => Some(self.shared.incidents().find(name)?),
+            None => None,
+        };
+        Some(Scan {
+            config: &self.shared.config,
+            kernel: self.shared.kernel,
+            prepared,
+            now,
+            not_after: query.at,
+            tolerance: query.tolerance,
+            filter: query.filter,
+            incident,
+            moment,
+        })
+    }
+
+    fn answer(&self, query: &Query<'_, P>, view: &View<P>, found: Vec<Found>, scanned: ScanStats) -> Retrieved<P> {
+        let hit = |found: Found| {
+            let (rows, row) = (view.all_rows(found.segment as usize), found.row as usize);
+            Hit {
+                id: MemoryId(found.id),
+                score: found.score,
+                parts: found.parts,
+                recurrence: found.recurrence,
+                class: RetentionClass::from_bits(rows.class(row)),
+                first_seen: rows.first_seen(row),
+                last_seen: rows.last_seen(row),
+                payload: Arc::clone(rows.payload(row)),
+            }
+        };
+        let hits: Vec<_> = found.into_iter().map(hit).collect();
+        if query.touch && self.shared.config.recency == Recency::LastAccessed {
+            self.touch(hits.iter().map(|hit| hit.id), query.at);
+        }
+        let tolerance = query.tolerance;
+        let exactness = if tolerance > 0.0 { Exactness::Bounded { tolerance } } else { Exactness::Exact };
+        Retrieved { hits, exactness, scanned }
+    }
+
+    /// The memory of `id`, if it is there. Waits for nobody.
+    #[must_use]
+    pub fn get(&self, id: MemoryId) -> Option<Recalled<P>> {
+        self.with_row(id, |rows, row| self.shared.recalled(&rows, row))
+    }
+
+    /// The vector of `id` as the store keeps it: normalised, if it does that.
+    #[must_use]
+    pub fn vector(&self, id: MemoryId) -> Option<Vec<f32>> {
+        self.with_row(id, |rows, row| rows.vector(row).to_vec())
+    }
+
+    fn with_row<R>(&self, id: MemoryId, with: impl FnOnce(Rows<'_, P>, usize) -> R) -> Option<R> {
+        loop {
+            let view = self.shared.view.load();
+            if let Some((segment, row)) = view.find(id.0) {
+                return Some(with(view.all_rows(segment), row));
+            }
+            let uid = *self.shared.revisions().get(&id.0)?;
+            if let Ok(Some((segment, row))) = view.find_revision(id.0, uid) {
+                return Some(with(view.all_rows(segment), row));
+            }
+            // Just moved or revised again: where it stands now is written down a moment later.
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The memories that were first seen within a range of time, in the order in which they were; of equal moments the lowest id first.
+    ///
+    /// Costs a look at every row and a sort of what is found.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRange`] if the range ends before it begins.
+    pub fn replay(&self, range: impl std::ops::RangeBounds<Timestamp>) -> Result<Vec<Recalled<P>>, Error> {
+        use std::ops::Bound::{Excluded, Included};
+        if let (Included(from) | Excluded(from), Included(to) | Excluded(to)) = (range.start_bound(), range.end_bound())
+            && from > to
+        {
+            return Err(Error::InvalidRange);
+        }
+        let view = self.shared.view.load();
+        let within = view.now().iter().filter(|(rows, row)| range.contains(&rows.first_seen(*row)));
+        let mut found: Vec<_> = within.map(|(rows, row)| self.shared.recalled(&rows, row)).collect();
+        found.sort_by_key(|recalled| (recalled.first_seen, recalled.id));
+        Ok(found)
+    }
+}

@@ -1,0 +1,140 @@
+//! A query's answer is the head of all scores sorted, whatever the data.
+
+mod oracle;
+
+use std::num::NonZeroUsize;
+
+use memory_store::{Config, ConfigBuilder, DecayTable, ManualClock, Memory, MemoryStore, Query, RetentionClass};
+use memory_store::{Scoring, Timestamp, Weights};
+use oracle::{Row, assert_best, rank};
+use proptest::prelude::*;
+
+/// How vectors lie.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// In all directions alike.
+    Random,
+    /// Around a few centres.
+    Clustered,
+    /// A few components at a time.
+    Sparse,
+    /// Lengths from 1e-30 to 1e30.
+    WildNorms,
+    /// Only a handful of different vectors, so that many scores are equal.
+    Equal,
+}
+
+struct Data {
+    rng: fastrand::Rng,
+    shape: Shape,
+    dimensions: usize,
+    centres: Vec<Vec<f32>>,
+}
+
+impl Data {
+    fn new(seed: u64, shape: Shape, dimensions: usize) -> Self {
+        let mut data = Self { rng: fastrand::Rng::with_seed(seed), shape, dimensions, centres: Vec::new() };
+        data.centres = (0..7).map(|_| data.direction()).collect();
+        data
+    }
+
+    fn direction(&mut self) -> Vec<f32> {
+        let mut normal = || (0..6).map(|_| self.rng.f32() - 0.5).sum::<f32>();
+        (0..self.dimensions).map(|_| normal()).collect()
+    }
+
+    fn vector(&mut self) -> Vec<f32> {
+        let centre = self.centres[self.rng.usize(..7)].clone();
+        let mut vector = match self.shape {
+            Shape::Random => self.direction(),
+            Shape::Clustered => {
+                let spread = self.rng.f32() * 0.8;
+                centre.iter().zip(self.direction()).map(|(c, d)| c + spread * d).collect()
+            }
+            Shape::Sparse => {
+                let mut vector = vec![0.0; self.dimensions];
+                for _ in 0..3 {
+                    vector[self.rng.usize(..self.dimensions)] = self.rng.f32() * 2.0 - 1.0;
+                }
+                vector
+            }
+            Shape::WildNorms => {
+                let length = 10f32.powf(self.rng.f32() * 60.0 - 30.0);
+                self.direction().into_iter().map(|x| x * length).collect()
+            }
+            Shape::Equal => centre,
+        };
+        if vector.iter().all(|&x| x == 0.0) {
+            vector[0] = 1.0;
+        }
+        vector
+    }
+}
+
+const YEARS: f64 = 3.0 * 365.0 * 24.0;
+
+fn fill<F: Fn(ConfigBuilder) -> ConfigBuilder>(
+    data: &mut Data, rows: usize, configure: F,
+) -> (MemoryStore<(), ManualClock>, Vec<Row>) {
+    let config = configure(Config::builder(data.dimensions).dedup(None)).build().expect("a configuration");
+    let store = MemoryStore::with_clock(config, ManualClock::default()).expect("a store");
+    let mut all = Vec::new();
+    for _ in 0..rows {
+        let vector = data.vector();
+        // Mostly one after the other, with some from long before.
+        let hours = data.rng.f64() * YEARS;
+        let seen = Timestamp::from_hours(hours);
+        let class = RetentionClass::ALL[data.rng.usize(..4)];
+        let importance = data.rng.f32();
+        let memory = Memory::new(&vector, ()).at(seen).class(class).importance(importance);
+        let id = store.write(memory).expect("written").id();
+        let mut weight = 1.0;
+        if data.rng.usize(..10) == 0 {
+            store.boost(id, 7.5).expect("boosted");
+            weight = 7.5;
+        }
+        all.push(Row { id: id.0, vector, first_seen: seen, seen, recurrence: 1, importance, weight, class });
+    }
+    (store, all)
+}
+
+fn scorings() -> [Scoring; 4] {
+    let original = Weights { importance: 0.0, feedback: 0.0, ..Weights::default() };
+    let temporal = Weights { similarity: 0.05, temporal: 2.0, ..Weights::default() };
+    [
+        Scoring::default(),
+        Scoring::Additive(original),
+        Scoring::Additive(temporal),
+        Scoring::Multiplicative(Weights::default()),
+    ]
+}
+
+fn check(seed: u64, shape: Shape, dimensions: usize, rows: usize, k: usize, scoring: Scoring, threads: usize) {
+    let mut data = Data::new(seed, shape, dimensions);
+    let decay = DecayTable::per_hour(0.1).rate(RetentionClass::High, 0.01).rate(RetentionClass::Low, 3.0);
+    let threads = NonZeroUsize::new(threads).expect("a thread");
+    let configure = |config: ConfigBuilder| config.scoring(scoring).decay(decay.clone()).query_threads(threads);
+    let (store, all) = fill(&mut data, rows, configure);
+    for instant in 0..50 {
+        let now = Timestamp::from_hours(YEARS * f64::from(instant) / 49.0);
+        let query = data.vector();
+        let present: Vec<Row> = all.iter().filter(|row| row.first_seen <= now).cloned().collect();
+        let ranked = rank(&present, &query, now, &scoring, &decay);
+        let found = store.retrieve(&Query::new(&query, k).at(now)).expect("an answer");
+        let found: Vec<(f64, u64)> = found.hits.iter().map(|hit| (hit.score, hit.id.0)).collect();
+        assert_best(&found, &ranked, k);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// For 50 moments over three years the answer is the head of all scores sorted.
+    #[test]
+    fn answers_are_those_of_brute_force(
+        seed: u64, shape in 0..5usize, dimensions in 1..200usize, rows in 1..900usize, k in 1..40usize, scoring in 0..4usize, threads in 1..3usize,
+    ) {
+        let shape = [Shape::Random, Shape::Clustered, Shape::Sparse, Shape::WildNorms, Shape::Equal][shape];
+        check(seed, shape, dimensions, rows, k, scorings()[scoring], threads);
+    }
+}

@@ -1,0 +1,327 @@
+//! Random operations on a store beside a list that does the same the slow way.
+
+mod oracle;
+
+use std::time::Duration;
+
+use memory_store::{
+    Capacity, Config, CriticalFull, DecayTable, Dedup, Error, ManualClock, MatchPick, Memory, MemoryId, MemoryStore,
+    MergePolicy, Prune, Query, Recency, RetentionClass, Scoring, Timestamp, Update, Written,
+};
+use oracle::{CLOSE, assert_best, cosine, rank};
+
+const DIMENSIONS: usize = 12;
+
+#[derive(Debug, Clone)]
+struct Kept {
+    row: oracle::Row,
+    last_seen: Timestamp,
+    pinned: bool,
+    payload: u64,
+    incident: Option<&'static str>,
+}
+
+/// The list, and what it is set to.
+struct Model {
+    kept: Vec<Kept>,
+    next_id: u64,
+    config: Settings,
+    evicted: usize,
+    evicted_recurrences: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    dedup: Option<Dedup>,
+    recency: Recency,
+    capacity: usize,
+    full: CriticalFull,
+    decay: DecayTable,
+    scoring: Scoring,
+}
+
+impl Model {
+    fn is_protected(kept: &Kept) -> bool {
+        kept.pinned || kept.row.class == RetentionClass::Critical
+    }
+
+    fn effective(&self, kept: &Kept, now: Timestamp) -> f64 {
+        let base = f64::from(kept.row.importance) * f64::from(kept.row.weight) * self.config.scoring.recurrence(kept.row.recurrence);
+        base * self.config.decay.weight(kept.row.class, kept.row.seen, now)
+    }
+
+    /// The match of a vector; panics if which one it is hangs on the last digits.
+    fn find_match(&self, vector: &[f32], dedup: Dedup) -> Option<(usize, f64)> {
+        let all = self.kept.iter().enumerate().map(|(at, kept)| (at, cosine(vector, &kept.row.vector)));
+        let mut matching: Vec<_> = all.filter(|(_, similarity)| *similarity > dedup.threshold).collect();
+        match dedup.pick {
+            MatchPick::First => matching.sort_by_key(|(at, _)| self.kept[*at].row.id),
+            MatchPick::Best => matching.sort_by(|a, b| b.1.total_cmp(&a.1).then(self.kept[a.0].row.id.cmp(&self.kept[b.0].row.id))),
+        }
+        matching.first().copied()
+    }
+
+    fn write(&mut self, vector: &[f32], payload: u64, at: Timestamp, class: RetentionClass, importance: f32, incident: Option<&'static str>) -> Result<Written, ()> {
+        let found = self.config.dedup.and_then(|dedup| self.find_match(vector, dedup).map(|found| (found, dedup)));
+        if let Some(((index, similarity), dedup)) = found {
+            let first_seen_counts = self.config.recency == Recency::FirstSeen;
+            let kept = &mut self.kept[index];
+            kept.last_seen = kept.last_seen.max(at);
+            if !first_seen_counts {
+                kept.row.seen = kept.last_seen;
+            }
+            match dedup.merge {
+                MergePolicy::KeepFirst => {}
+                MergePolicy::KeepLatest => {
+                    kept.row.vector = vector.to_vec();
+                    kept.payload = payload;
+                }
+                MergePolicy::RunningMean => {
+                    let norm = |v: &[f32]| v.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+                    let (a, b, n) = (norm(&kept.row.vector), norm(vector), f64::from(kept.row.recurrence));
+                    let mean = kept.row.vector.iter().zip(vector);
+                    kept.row.vector =
+                        mean.map(|(&x, &y)| ((f64::from(x) / a * n + f64::from(y) / b) / (n + 1.0)) as f32).collect();
+                    kept.payload = payload;
+                }
+            }
+            kept.row.recurrence += 1;
+            kept.row.class = kept.row.class.max(class);
+            kept.row.importance = kept.row.importance.max(importance);
+            return Ok(Written::Merged { id: MemoryId(kept.row.id), recurrence: kept.row.recurrence, similarity });
+        }
+        let protected = self.kept.iter().filter(|kept| Self::is_protected(kept)).count();
+        let grows = class == RetentionClass::Critical && self.config.full == CriticalFull::Grow;
+        if protected >= self.config.capacity && !grows {
+            return Err(());
+        }
+        while self.kept.len() >= self.config.capacity && self.kept.iter().any(|kept| !Self::is_protected(kept)) {
+            let candidates = self.kept.iter().enumerate().filter(|(_, kept)| !Self::is_protected(kept));
+            let (index, _) = candidates
+                .min_by(|a, b| self.effective(a.1, at).total_cmp(&self.effective(b.1, at)).then(a.1.row.id.cmp(&b.1.row.id)))
+                .expect("something to evict");
+            self.evicted += 1;
+            self.evicted_recurrences += u64::from(self.kept[index].row.recurrence);
+            self.kept.remove(index);
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let row = oracle::Row { id, vector: vector.to_vec(), first_seen: at, seen: at, recurrence: 1, importance, weight: 1.0, class };
+        self.kept.push(Kept { row, last_seen: at, pinned: false, payload, incident });
+        Ok(Written::Inserted(MemoryId(id)))
+    }
+
+    fn get(&mut self, id: u64) -> Option<&mut Kept> {
+        self.kept.iter_mut().find(|kept| kept.row.id == id)
+    }
+}
+
+fn vector(rng: &mut fastrand::Rng, centres: &[Vec<f32>]) -> Vec<f32> {
+    let spread = [0.0, 0.05, 0.4, 2.0][rng.usize(..4)];
+    let centre = &centres[rng.usize(..centres.len())];
+    centre.iter().map(|x| x + spread * (rng.f32() - 0.5)).collect()
+}
+
+const INCIDENTS: [&str; 3] = ["storm", "outage", "drift"];
+
+fn run(seed: u64, operations: usize) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let dedup = Dedup {
+        threshold: [0.85, 0.97, 0.5][rng.usize(..3)],
+        pick: [MatchPick::Best, MatchPick::First][rng.usize(..2)],
+        merge: [MergePolicy::KeepFirst, MergePolicy::KeepLatest, MergePolicy::RunningMean][rng.usize(..3)],
+    };
+    // Where all classes fade alike, ranks of eviction compare across classes by the digits of the same sums.
+    let decay = if rng.bool() {
+        DecayTable::per_hour(0.1)
+    } else {
+        DecayTable::per_hour(0.1).rate(RetentionClass::High, 0.02).rate(RetentionClass::Low, 0.5)
+    };
+    let settings = Settings {
+        dedup: (rng.usize(..4) > 0).then_some(dedup),
+        recency: [Recency::FirstSeen, Recency::LastSeen, Recency::LastAccessed][rng.usize(..3)],
+        capacity: [3, 40, 300, 100_000][rng.usize(..4)],
+        full: [CriticalFull::Reject, CriticalFull::Grow][rng.usize(..2)],
+        decay,
+        scoring: Scoring::default(),
+    };
+    let config = Config::builder(DIMENSIONS)
+        .dedup(settings.dedup)
+        .recency(settings.recency)
+        .decay(settings.decay.clone())
+        .capacity(Capacity { max_memories: settings.capacity, max_bytes: None, on_critical_full: settings.full })
+        .build()
+        .expect("a configuration");
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(config, clock.clone()).expect("a store");
+    let mut model = Model { kept: Vec::new(), next_id: 1, config: settings.clone(), evicted: 0, evicted_recurrences: 0 };
+    let centres: Vec<Vec<f32>> = (0..12).map(|_| (0..DIMENSIONS).map(|_| rng.f32() - 0.5).collect()).collect();
+    let (mut acknowledged, mut removed) = (0, 0);
+    for operation in 0..operations {
+        clock.advance(Duration::from_secs(rng.u64(1..3600)));
+        let now = memory_store::Clock::now(&clock);
+        let some_id = MemoryId(rng.u64(1..model.next_id + 2));
+        match rng.usize(..20) {
+            0..11 => {
+                let vector = vector(&mut rng, &centres);
+                let class = RetentionClass::ALL[[0, 1, 2, 2, 1, 0, 1, 3][rng.usize(..8)]];
+                let importance = rng.f32();
+                let incident = (rng.usize(..5) == 0).then(|| INCIDENTS[rng.usize(..3)]);
+                let payload = rng.u64(..);
+                let mut memory = Memory::new(&vector, payload).class(class).importance(importance);
+                if let Some(incident) = incident {
+                    memory = memory.incident(incident);
+                }
+                let ours = store.write(memory);
+                let theirs = model.write(&vector, payload, now, class, importance, incident);
+                match (ours, theirs) {
+                    (Ok(ours), Ok(theirs)) => {
+                        acknowledged += 1;
+                        assert_eq!(ours.id(), theirs.id(), "seed {seed}, operation {operation}: {ours:?} {theirs:?}");
+                        if let (Written::Merged { recurrence: a, similarity: x, .. }, Written::Merged { recurrence: b, similarity: y, .. }) = (ours, theirs) {
+                            assert!(a == b && (x - y).abs() < CLOSE);
+                        }
+                        assert_eq!(ours.is_merged(), theirs.is_merged());
+                    }
+                    (Err(Error::CapacityExhausted { .. }), Err(())) => {}
+                    (ours, theirs) => panic!("seed {seed}, operation {operation}: {ours:?} {theirs:?}"),
+                }
+            }
+            11 => {
+                let (vector, importance) = (vector(&mut rng, &centres), rng.f32());
+                let (payload, class) = (rng.u64(..), RetentionClass::ALL[rng.usize(..4)]);
+                let (with_vector, with_payload) = (rng.bool(), rng.bool());
+                let mut update = Update::new().importance(importance).class(class);
+                if with_vector {
+                    update = update.vector(&vector);
+                }
+                if with_payload {
+                    update = update.payload(payload, 0);
+                }
+                let was_there = store.update(some_id, update).expect("a good update");
+                assert_eq!(was_there, model.get(some_id.0).is_some());
+                if let Some(kept) = model.get(some_id.0) {
+                    (kept.row.importance, kept.row.class) = (importance, class);
+                    if with_vector {
+                        kept.row.vector = vector;
+                    }
+                    if with_payload {
+                        kept.payload = payload;
+                    }
+                }
+            }
+            12 => {
+                assert_eq!(store.remove(some_id), model.get(some_id.0).is_some());
+                if let Some(kept) = model.get(some_id.0) {
+                    removed += u64::from(kept.row.recurrence);
+                }
+                model.kept.retain(|kept| kept.row.id != some_id.0);
+            }
+            13 => {
+                let pins = rng.bool();
+                let was_there = if pins { store.pin(some_id) } else { store.unpin(some_id) };
+                assert_eq!(was_there, model.get(some_id.0).is_some());
+                if let Some(kept) = model.get(some_id.0) {
+                    kept.pinned = pins;
+                }
+            }
+            14 => {
+                let boosts = rng.bool();
+                let factor = if boosts { 1.0 + rng.f32() * 9.0 } else { 0.1 + rng.f32() * 0.9 };
+                let was_there = if boosts { store.boost(some_id, factor) } else { store.suppress(some_id, factor) };
+                assert_eq!(was_there.expect("a good factor"), model.get(some_id.0).is_some());
+                if let Some(kept) = model.get(some_id.0) {
+                    kept.row.weight = (kept.row.weight * factor).clamp(1e-6, 1e6);
+                }
+            }
+            15 if rng.usize(..10) == 0 => {
+                let age = Duration::from_secs(rng.u64(..400 * 3600));
+                let keep_critical = rng.usize(..4) > 0;
+                let dry = rng.bool();
+                let mut prune = Prune::new().older_than(age).keep_critical(keep_critical);
+                if dry {
+                    prune = prune.dry_run();
+                }
+                let report = store.prune(prune).expect("a prune");
+                let goes = |kept: &Kept| {
+                    let is_old = now.0 - kept.row.seen.0 >= i64::try_from(age.as_micros()).expect("hours");
+                    is_old && !kept.pinned && !(keep_critical && kept.row.class == RetentionClass::Critical)
+                };
+                assert_eq!(report.removed, model.kept.iter().filter(|kept| goes(kept)).count());
+                if !dry {
+                    removed += report.recurrences;
+                    model.kept.retain(|kept| !goes(kept));
+                }
+            }
+            16 if rng.usize(..8) == 0 => {
+                let score = rng.f64() * 0.02;
+                let goes = |model: &Model, kept: &Kept| {
+                    model.effective(kept, now) < score && !Model::is_protected(kept)
+                };
+                let report = store.prune(Prune::new().below(score)).expect("a prune");
+                let leaving: Vec<u64> = model.kept.iter().filter(|kept| goes(&model, kept)).map(|kept| kept.row.id).collect();
+                assert_eq!(report.removed, leaving.len());
+                removed += report.recurrences;
+                model.kept.retain(|kept| !leaving.contains(&kept.row.id));
+            }
+            17 if rng.usize(..30) == 0 => store.compact(),
+            _ => {
+                let query = vector(&mut rng, &centres);
+                let rows: Vec<oracle::Row> = model.kept.iter().map(|kept| kept.row.clone()).collect();
+                let k = rng.usize(1..30);
+                let found = store.retrieve(&Query::new(&query, k).touch()).expect("an answer").hits;
+                let ranked = rank(&rows, &query, now, &settings.scoring, &settings.decay);
+                let pairs: Vec<(f64, u64)> = found.iter().map(|hit| (hit.score, hit.id.0)).collect();
+                assert_best(&pairs, &ranked, k);
+                for hit in &found {
+                    let kept = model.get(hit.id.0).expect("a memory that there is");
+                    assert_eq!((*hit.payload, hit.recurrence, hit.class), (kept.payload, kept.row.recurrence, kept.row.class));
+                    if settings.recency == Recency::LastAccessed {
+                        kept.last_seen = now;
+                        kept.row.seen = now;
+                    }
+                }
+            }
+        }
+        if operation % 64 == 0 || operation + 1 == operations {
+            compare(&store, &mut model, seed, operation);
+            let stats = store.stats();
+            let expected: u64 = model.kept.iter().map(|kept| u64::from(kept.row.recurrence)).sum();
+            assert_eq!(stats.recurrences, expected);
+            assert_eq!(stats.recurrences, acknowledged - stats.evicted_recurrences - removed, "nothing is lost");
+            assert_eq!(stats.evicted as usize, model.evicted);
+            assert_eq!(stats.evicted_recurrences, model.evicted_recurrences);
+        }
+    }
+}
+
+fn compare(store: &MemoryStore<u64, ManualClock>, model: &mut Model, seed: u64, operation: usize) {
+    let all = store.replay(..).expect("a range");
+    assert_eq!(all.len(), model.kept.len(), "seed {seed}, operation {operation}");
+    assert_eq!(store.len(), all.len());
+    for ours in all {
+        let by_id = store.get(ours.id).expect("a memory that there is");
+        let kept = model.get(ours.id.0).expect("a memory that there is");
+        assert_eq!((by_id.recurrence, *by_id.payload), (ours.recurrence, *ours.payload));
+        assert_eq!((ours.first_seen, ours.last_seen), (kept.row.first_seen, kept.last_seen));
+        assert_eq!((ours.class, ours.pinned, *ours.payload), (kept.row.class, kept.pinned, kept.payload));
+        assert_eq!((ours.importance, ours.weight), (kept.row.importance, kept.row.weight));
+        assert_eq!(ours.incident.as_deref(), kept.incident);
+        assert_eq!(store.vector(ours.id).as_ref(), Some(&kept.row.vector));
+    }
+    for name in INCIDENTS {
+        let ids: Vec<u64> = model.kept.iter().filter(|kept| kept.incident == Some(name)).map(|kept| kept.row.id).collect();
+        let ours = store.incident(name).map(|incident| incident.timeline.iter().map(|m| m.id.0).collect::<Vec<_>>());
+        assert_eq!(ours.unwrap_or_default(), ids);
+    }
+}
+
+/// `SEQUENCES=10000` is the full count.
+#[test]
+fn random_operations_do_what_a_list_does() {
+    let sequences: u64 = std::env::var("SEQUENCES").map_or(100, |text| text.parse().expect("a number"));
+    let only: Option<u64> = std::env::var("SEED").ok().map(|text| text.parse().expect("a number"));
+    for seed in 0..sequences {
+        run(only.unwrap_or(seed), 1_000);
+    }
+}
