@@ -90,3 +90,41 @@ impl Queue {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Memories come, change their rank and go: what the queue names is always the lowest.
+    #[test]
+    fn the_lowest_comes_first_whatever_has_changed() {
+        for seed in 0..200 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut all = BTreeMap::<u64, f64>::new();
+            let mut queue = Queue::default();
+            for id in 1..2_000u64 {
+                let rank = if rng.bool() { rng.f64() } else { f64::from(rng.u8(..4)) / 4.0 };
+                let id = if rng.usize(..4) == 0 { rng.u64(1..=id) } else { id };
+                all.insert(id, rank);
+                queue.note(Place { rank, id });
+                if rng.usize(..3) == 0 {
+                    all.remove(&rng.u64(1..=id));
+                }
+                while all.len() > 300 {
+                    let holds = |place: &Place| all.get(&place.id) == Some(&place.rank);
+                    let found = queue.lowest(holds).or_else(|| {
+                        queue.fill(all.iter().map(|(&id, &rank)| Place { rank, id }));
+                        queue.lowest(holds)
+                    });
+                    let least = all.iter().map(|(&id, &rank)| Place { rank, id }).min();
+                    assert_eq!(found, least, "seed {seed}");
+                    all.remove(&found.expect("one of many").id);
+                }
+            }
+            let found = queue.lowest(|place| all.get(&place.id) == Some(&place.rank));
+            assert!(found.is_none() || found == all.iter().map(|(&id, &rank)| Place { rank, id }).min());
+        }
+    }
+}

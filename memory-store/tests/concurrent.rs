@@ -1,0 +1,161 @@
+//! Many threads at once: nothing is lost, nothing is there twice, and who reads does not wait.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use memory_store::{
+    Capacity, Config, Dedup, ManualClock, Memory, MemoryId, MemoryStore, MergePolicy, Prune, Query, RetentionClass, Timestamp, Update,
+};
+
+fn direction(rng: &mut fastrand::Rng, dimensions: usize) -> Vec<f32> {
+    (0..dimensions).map(|_| (0..6).map(|_| rng.f32() - 0.5).sum::<f32>()).collect()
+}
+
+/// The same vectors from all threads: one memory each, with the exact number of writes.
+#[test]
+fn identical_writes_make_one_memory_with_the_exact_count() {
+    for merge in [MergePolicy::KeepFirst, MergePolicy::KeepLatest, MergePolicy::RunningMean] {
+        let dedup = Dedup { merge, ..Dedup::default() };
+        let config = Config::builder(24).dedup(dedup).build().unwrap();
+        let store = MemoryStore::with_clock(config, ManualClock::default()).unwrap();
+        let mut rng = fastrand::Rng::with_seed(5);
+        let vectors: Vec<Vec<f32>> = (0..50).map(|_| direction(&mut rng, 24)).collect();
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let (store, vectors) = (&store, &vectors);
+                scope.spawn(move || {
+                    let mut rng = fastrand::Rng::with_seed(thread);
+                    for round in 0..40 {
+                        let mut order: Vec<usize> = (0..vectors.len()).collect();
+                        rng.shuffle(&mut order);
+                        for at in order {
+                            store.write(Memory::new(&vectors[at], round)).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        let all = store.replay(..).unwrap();
+        assert_eq!(all.len(), vectors.len(), "{merge:?}");
+        assert!(all.iter().all(|memory| memory.recurrence == 160), "{merge:?}");
+    }
+}
+
+/// Sum of recurrences = acknowledged writes - evicted - pruned - removed, and no class falls.
+#[test]
+fn what_is_acknowledged_is_there_or_counted_as_gone() {
+    let capacity = Capacity { max_memories: 400, ..Capacity::default() };
+    let config = Config::builder(16).capacity(capacity).build().unwrap();
+    let clock = ManualClock::default();
+    let store = MemoryStore::<u64, _>::with_clock(config, clock.clone()).unwrap();
+    let (acknowledged, gone) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (store, clock, acknowledged, gone) = (&store, &clock, &acknowledged, &gone);
+            scope.spawn(move || {
+                let mut rng = fastrand::Rng::with_seed(thread);
+                for i in 0..6_000 {
+                    clock.advance(Duration::from_secs(1));
+                    let class = RetentionClass::ALL[[0, 1, 2, 0, 1, 2, 0, 1][rng.usize(..8)]];
+                    let critical = rng.usize(..500) == 0;
+                    let class = if critical { RetentionClass::Critical } else { class };
+                    let written = store.write(Memory::new(&direction(&mut rng, 16), i).class(class)).unwrap();
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                    if let Some(memory) = store.get(written.id()) {
+                        assert!(memory.class >= class, "a merge lowered a class");
+                    } else {
+                        assert!(!critical, "a critical memory is gone");
+                    }
+                    if i % 1000 == 999 {
+                        let report = store.prune(Prune::new().older_than(Duration::from_secs(rng.u64(500..5_000)))).unwrap();
+                        assert_eq!(report.by_class[3], 0);
+                        gone.fetch_add(report.recurrences, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let stats = store.stats();
+    let there = acknowledged.into_inner() - stats.evicted_recurrences - gone.into_inner();
+    assert_eq!(stats.recurrences, there);
+    assert!(stats.memories <= 400 && stats.evicted > 0);
+}
+
+/// While vectors and payloads are replaced and rows are compacted, a query finds every memory once, with a payload that belongs to its
+/// vector, and `get` finds it always.
+#[test]
+fn what_is_replaced_is_found_once_and_whole() {
+    let config = Config::builder(4).dedup(None).build().unwrap();
+    let store = MemoryStore::with_clock(config, ManualClock::default()).unwrap();
+    // The payload says how often the vector was replaced, and so does its length.
+    let vector = |id: usize, version: u32| [(1 + version) as f32, id as f32 * 1e-3 * (1 + version) as f32, 0.0, 0.0];
+    const MEMORIES: usize = 600;
+    for id in 0..MEMORIES {
+        store.write(Memory::new(&vector(id, 0), 0u32)).unwrap();
+    }
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for version in 1..=30u32 {
+                for id in 0..MEMORIES {
+                    let vector = vector(id, version);
+                    let update = Update::new().vector(&vector).payload(version, 0);
+                    assert!(store.update(MemoryId(id as u64 + 1), update).unwrap());
+                }
+                if version % 10 == 0 {
+                    store.compact();
+                }
+            }
+            ends.store(true, Ordering::Release);
+        });
+        scope.spawn(|| {
+            let mut rng = fastrand::Rng::with_seed(1);
+            while !ends.load(Ordering::Acquire) {
+                let id = MemoryId(rng.u64(1..=MEMORIES as u64));
+                assert!(store.get(id).is_some() && store.vector(id).is_some());
+            }
+        });
+        let mut rounds = 0;
+        while !ends.load(Ordering::Acquire) || rounds == 0 {
+            rounds += 1;
+            let found = store.retrieve(&Query::new(&[1.0, 0.3, 0.0, 0.0], MEMORIES + 10)).unwrap().hits;
+            let mut ids: Vec<u64> = found.iter().map(|hit| hit.id.0).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, (1..=MEMORIES as u64).collect::<Vec<_>>());
+        }
+    });
+    for id in 0..MEMORIES {
+        let id_there = MemoryId(id as u64 + 1);
+        assert_eq!((store.vector(id_there).unwrap(), *store.get(id_there).unwrap().payload), (vector(id, 30).to_vec(), 30));
+    }
+    assert!(store.stats().dead < MEMORIES);
+}
+
+/// A query does not wait for a writer that is busy for long.
+#[test]
+fn a_query_goes_on_while_a_prune_looks_at_every_row() {
+    let config = Config::builder(8).dedup(None).build().unwrap();
+    let store = MemoryStore::with_clock(config, ManualClock::new(Timestamp::from_hours(1.0))).unwrap();
+    let mut rng = fastrand::Rng::with_seed(3);
+    for _ in 0..5_000 {
+        store.write(Memory::new(&direction(&mut rng, 8), ()).at(Timestamp(0))).unwrap();
+    }
+    let store = &store;
+    let asked = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let asked = &asked;
+        scope.spawn(move || {
+            let end = Instant::now() + Duration::from_millis(300);
+            while Instant::now() < end {
+                store.prune(Prune::new().older_than(Duration::from_secs(7_200)).dry_run()).unwrap();
+            }
+        });
+        let query = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let end = Instant::now() + Duration::from_millis(250);
+        while Instant::now() < end {
+            assert_eq!(store.retrieve(&Query::new(&query, 3)).unwrap().hits.len(), 3);
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    assert!(asked.into_inner() > 10);
+}
