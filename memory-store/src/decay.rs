@@ -108,7 +108,6 @@ impl DecayTable {
 
     /// Whether a memory of `class` is as old as its class may grow, or older.
     pub(crate) fn is_expired(&self, class: RetentionClass, seen: Timestamp, now: Timestamp) -> bool {
-        self.retention[class as usize]
-            .is_some_and(|longest| now.age_of(seen) >= micros(longest).unsigned_abs())
+        self.retention[class as usize].is_some_and(|longest| now.age_of(seen) >= micros(longest).unsigned_abs())
     }
 }

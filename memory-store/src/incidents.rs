@@ -32,6 +32,21 @@ impl Incidents {
         self.last
     }
 
+    /// All names, with their numbers.
+    pub(crate) fn names(&self) -> Vec<(u32, Arc<str>)> {
+        self.members.iter().map(|(&number, members)| (number, Arc::clone(&members.name))).collect()
+    }
+
+    /// Takes over names, as they were, without members.
+    pub(crate) fn restore(&mut self, names: Vec<(u32, String)>) {
+        for (number, name) in names {
+            let name: Arc<str> = name.into();
+            self.last = self.last.max(number);
+            self.numbers.insert(Arc::clone(&name), number);
+            self.members.insert(number, Members { name, ids: BTreeSet::new() });
+        }
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
         self.numbers.get(name).copied()
     }

@@ -4,14 +4,20 @@ mod clock;
 pub mod compat;
 mod config;
 mod decay;
+#[allow(dead_code)]
+mod durable;
 mod error;
 mod eviction;
 mod incident;
 mod incidents;
+mod journal;
 #[allow(dead_code)]
 mod kernel;
+#[allow(dead_code)]
+mod mapping;
 mod memory;
 mod normalizer;
+mod persist;
 mod prepared;
 mod prune;
 #[allow(dead_code)]
@@ -31,13 +37,19 @@ pub use config::{
     Capacity, Config, ConfigBuilder, CriticalFull, Dedup, MAX_DIMENSIONS, MatchPick, MergePolicy, Recency, ZeroVectors,
 };
 pub use decay::{DecayTable, RetentionClass};
+pub use durable::Durability;
 pub use error::{Error, Outcome};
 pub use incident::{Incident, IncidentHit};
 pub use memory::{Memory, MemoryId, Recalled, Written};
 pub use normalizer::Normalizer;
+pub use persist::{Recovery, TornWrite};
 pub use prune::{Prune, PruneReport};
 pub use query::{Exactness, Hit, Query, Retrieved, ScanStats};
 pub use scoring::{ScoreParts, Scoring, Weights};
 pub use stats::Stats;
 pub use store::MemoryStore;
 pub use write::Update;
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use durable::fuzzing;

@@ -67,6 +67,10 @@ impl Normalizer {
         self.shift.len()
     }
 
+    pub(crate) fn parts(&self) -> impl Iterator<Item = f32> {
+        self.shift.iter().chain(&self.scale).copied()
+    }
+
     pub(crate) fn apply(&self, vector: &[f32], out: &mut Vec<f32>) {
         out.clear();
         out.extend(vector.iter().zip(&self.shift).zip(&self.scale).map(|((x, shift), scale)| (x - shift) * scale));

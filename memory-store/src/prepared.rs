@@ -20,7 +20,13 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Takes over `vector`, normalised as the store has it.
-    pub(crate) fn set(&mut self, vector: &[f32], config: &Config, rotation: &Rotation, kernel: Kernel) -> Result<(), Error> {
+    pub(crate) fn set(
+        &mut self,
+        vector: &[f32],
+        config: &Config,
+        rotation: &Rotation,
+        kernel: Kernel,
+    ) -> Result<(), Error> {
         if vector.len() != config.dimensions {
             return Err(Error::Dimensions { expected: config.dimensions, got: vector.len() });
         }

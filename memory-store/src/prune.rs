@@ -94,7 +94,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`] for a score that is no number.
+    /// [`Error::InvalidValue`] for a score that is no number; those of a failed log in a store on disk.
     #[expect(clippy::needless_pass_by_value, reason = "a prune is given away")]
     pub fn prune(&self, prune: Prune) -> Result<PruneReport, Error> {
         if let Some(score) = prune.below.filter(|score| score.is_nan()) {
@@ -102,15 +102,13 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         }
         let shared = &*self.shared;
         let now = prune.at.unwrap_or_else(|| shared.clock.now());
-        Ok(shared.change(|writer| {
+        shared.change(0, |writer, journal| {
             let view = shared.view.load_full();
             let mut report = PruneReport { dry_run: prune.dry_run, ..PruneReport::default() };
+            let mut leaving = Vec::new();
             for segment in 0..view.segments().len() {
                 let rows = view.all_rows(segment);
-                for row in 0..rows.len() {
-                    if rows.died(row) != 0 {
-                        continue;
-                    }
+                for row in (0..rows.len()).filter(|&row| rows.died(row) == 0) {
                     let standing = standing(&shared.config, &rows, row);
                     if !self.applies(&prune, &standing, now) || rows.is_pinned(row) {
                         continue;
@@ -118,15 +116,22 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
                     report.removed += 1;
                     report.by_class[usize::from(standing.class)] += 1;
                     report.recurrences += u64::from(standing.recurrence);
-                    if !prune.dry_run {
-                        writer.remove(shared, &rows, row);
-                    }
+                    leaving.push((segment as u32, row as u32));
                 }
             }
-            report.remaining = if prune.dry_run { writer.live - report.removed } else { writer.live };
+            report.remaining = writer.live - report.removed;
+            if prune.dry_run {
+                return Ok(report);
+            }
+            let place = |&(segment, row): &(u32, u32)| (view.all_rows(segment as usize), row as usize);
+            if shared.disk.is_some() {
+                let ids: Vec<u64> = leaving.iter().map(place).map(|(rows, row)| rows.id(row)).collect();
+                journal.remove(&ids)?;
+            }
+            leaving.iter().map(place).for_each(|(rows, row)| writer.remove(shared, &rows, row));
             writer.drop_dead_segments(shared);
-            report
-        }))
+            Ok(report)
+        })
     }
 
     fn applies(&self, prune: &Prune, standing: &Standing, now: Timestamp) -> bool {
@@ -135,10 +140,10 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             return false;
         }
         let decay = &self.shared.config.decay;
-        let is_old = prune
-            .older_than
-            .is_some_and(|age| now.age_of(standing.seen) >= crate::clock::micros(age).unsigned_abs());
-        let is_low = |score| base_score(&self.shared.config, standing) * decay.weight(class, standing.seen, now) < score;
+        let is_old =
+            prune.older_than.is_some_and(|age| now.age_of(standing.seen) >= crate::clock::micros(age).unsigned_abs());
+        let is_low =
+            |score| base_score(&self.shared.config, standing) * decay.weight(class, standing.seen, now) < score;
         is_old || prune.by_retention && decay.is_expired(class, standing.seen, now) || prune.below.is_some_and(is_low)
     }
 }

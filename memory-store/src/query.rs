@@ -140,7 +140,11 @@ impl<'a, P> Query<'a, P> {
 impl<P> fmt::Debug for Query<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dimensions = self.vector.len();
-        f.debug_struct("Query").field("dimensions", &dimensions).field("k", &self.k).field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("Query")
+            .field("dimensions", &dimensions)
+            .field("k", &self.k)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }
 

@@ -96,7 +96,8 @@ impl Scoring {
     pub fn score(&self, parts: &ScoreParts) -> f64 {
         match self {
             Self::Additive(w) => {
-                let original = w.similarity * parts.similarity + w.temporal * parts.temporal + w.recurrence * parts.recurrence;
+                let original =
+                    w.similarity * parts.similarity + w.temporal * parts.temporal + w.recurrence * parts.recurrence;
                 original + w.importance * parts.importance + w.feedback * parts.weight.ln()
             }
             Self::Multiplicative(w) => {

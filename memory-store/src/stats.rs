@@ -37,7 +37,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     pub fn stats(&self) -> Stats {
         let shared = &*self.shared;
         let now = shared.clock.now();
-        let (view, mut stats) = shared.change(|writer| (shared.view.load_full(), writer.counts()));
+        let (view, mut stats) = shared.alone(|writer| (shared.view.load_full(), writer.counts()));
         let mut ages = 0u128;
         for (rows, row) in view.now().iter() {
             let standing = crate::writer::standing(&shared.config, &rows, row);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
@@ -11,8 +12,10 @@ use crate::config::{Config, Recency};
 use crate::decay::RetentionClass;
 use crate::error::Error;
 use crate::incidents::Incidents;
+use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::memory::{MemoryId, Recalled};
+use crate::persist::Disk;
 use crate::prepared::Prepared;
 use crate::quantize::rotate::Rotation;
 use crate::query::{Exactness, Hit, Query, Retrieved, ScanStats};
@@ -51,10 +54,12 @@ pub(crate) struct Shared<P, C> {
     /// For each id that was revised the segment of the row that now stands for it.
     revisions: RwLock<HashMap<u64, u64>>,
     incidents: RwLock<Incidents>,
+    /// Where it is kept, if it is.
+    pub(crate) disk: Option<Disk<P>>,
 }
 
 /// The rotation of all stores: a file of one is read by another.
-const ROTATION_SEED: u64 = 0x706c_756d_626c_696e;
+pub(crate) const ROTATION_SEED: u64 = 0x706c_756d_626c_696e;
 
 impl<P, C> Clone for MemoryStore<P, C> {
     fn clone(&self) -> Self {
@@ -69,6 +74,11 @@ impl<P, C> fmt::Debug for MemoryStore<P, C> {
 }
 
 impl<P, C> Shared<P, C> {
+    /// Where the vectors of segments go; `None` for memory.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        self.disk.as_ref().map(|disk| disk.dir.as_path())
+    }
+
     pub(crate) fn revisions(&self) -> RwLockReadGuard<'_, HashMap<u64, u64>> {
         self.revisions.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,10 +97,46 @@ impl<P, C> Shared<P, C> {
 }
 
 impl<P: Send + Sync, C: Clock> Shared<P, C> {
-    /// Makes a change, alone. What it leaves to be dropped is dropped once others may go on.
-    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Writer<P>) -> R) -> R {
+    pub(crate) fn new(config: Config, clock: C, disk: Option<Disk<P>>) -> Result<Self, Error> {
+        let shape = Shape::new(config.dimensions);
+        let (writer, view) = Writer::new(shape, &config.capacity, disk.as_ref().map(|disk| disk.dir.as_path()))?;
+        Ok(Self {
+            shape,
+            rotation: Rotation::new(config.dimensions, ROTATION_SEED),
+            kernel: Kernel::detect(),
+            clock,
+            view: ArcSwap::from_pointee(view),
+            writer: Mutex::new(writer),
+            revisions: RwLock::default(),
+            incidents: RwLock::default(),
+            disk,
+            config,
+        })
+    }
+
+    /// Makes a change, alone, whose records have bodies of up to `bytes` bytes. Returns once it has the durability of the store. What it
+    /// leaves to be dropped is dropped once others may go on.
+    pub(crate) fn change<R>(
+        &self,
+        bytes: usize,
+        change: impl FnOnce(&mut Writer<P>, &mut Journal<'_>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let mut journal = match &self.disk {
+            Some(disk) => Journal::of(&disk.log, bytes)?,
+            None => Journal::none(),
+        };
+        let result = self.alone(|writer| change(writer, &mut journal));
+        // Also after an error: what was written down before it has happened.
+        if let (Some(disk), Some(lsn)) = (&self.disk, journal.last()) {
+            disk.log.commit(lsn)?;
+        }
+        result
+    }
+
+    /// Does what leaves nothing to write down.
+    pub(crate) fn alone<R>(&self, with: impl FnOnce(&mut Writer<P>) -> R) -> R {
         let mut writer: MutexGuard<'_, _> = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = change(&mut writer);
+        let result = with(&mut writer);
         let retired = std::mem::take(&mut writer.retired);
         drop(writer);
         drop(retired);
@@ -99,16 +145,16 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
 
     /// Runs `with` on a vector made ready, in memory that is used again.
     pub(crate) fn prepare<R>(
-        &self, vector: &[f32], with: impl FnOnce(&mut Prepared) -> Result<R, Error>,
+        &self,
+        vector: &[f32],
+        with: impl FnOnce(&mut Prepared) -> Result<R, Error>,
     ) -> Result<R, Error> {
         thread_local! {
             static SPARE: std::cell::Cell<Option<Box<Prepared>>> = const { std::cell::Cell::new(None) };
         }
         // A condition of the user's may ask the store again on this thread: it then gets a new one.
         let mut prepared = SPARE.take().unwrap_or_default();
-        let result = prepared
-            .set(vector, &self.config, &self.rotation, self.kernel)
-            .and_then(|()| with(&mut prepared));
+        let result = prepared.set(vector, &self.config, &self.rotation, self.kernel).and_then(|()| with(&mut prepared));
         SPARE.set(Some(prepared));
         result
     }
@@ -158,20 +204,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     ///
     /// None at present: a [`Config`] is checked when it is built.
     pub fn with_clock(config: Config, clock: C) -> Result<Self, Error> {
-        let shape = Shape::new(config.dimensions);
-        let (writer, view) = Writer::new(shape, &config.capacity);
-        let shared = Shared {
-            shape,
-            rotation: Rotation::new(config.dimensions, ROTATION_SEED),
-            kernel: Kernel::detect(),
-            clock,
-            view: ArcSwap::from_pointee(view),
-            writer: Mutex::new(writer),
-            revisions: RwLock::default(),
-            incidents: RwLock::default(),
-            config,
-        };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(Shared::new(config, clock, None)?) })
     }
 
     /// What the store is set to.
@@ -183,7 +216,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     /// Memories that it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.change(|writer| writer.live)
+        self.shared.alone(|writer| writer.live)
     }
 
     /// Whether it holds none.
@@ -199,7 +232,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::ZeroK`], [`Error::InvalidValue`] for a tolerance that is negative or no number, and those of a vector: [`Error::Dimensions`],
+    /// Those of a failed log if what is found is [touched](Query::touch) in a store on disk. Otherwise [`Error::ZeroK`], [`Error::InvalidValue`] for a tolerance that is negative or no number, and those of a vector: [`Error::Dimensions`],
     /// [`Error::NonFinite`], [`Error::ZeroNorm`].
     pub fn retrieve(&self, query: &Query<'_, P>) -> Result<Retrieved<P>, Error> {
         query.check()?;
@@ -212,7 +245,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             let scan = self.scan(query, prepared, moment, now);
             Ok(run(&[scan], &[query.k], moment.segments(), shared.config.query_threads).swap_remove(0))
         })?;
-        Ok(self.answer(query, &view, found, scanned))
+        self.answer(query, &view, found, scanned)
     }
 
     /// [`retrieve`](Self::retrieve) for many queries: each part of the store is read once for all of them. Answers come in the order of the
@@ -241,12 +274,16 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             .collect();
         let ks: Vec<usize> = queries.iter().map(|query| query.k).collect();
         let found = run(&scans, &ks, moment.segments(), shared.config.query_threads);
-        Ok(queries.iter().zip(found).map(|(query, (found, scanned))| self.answer(query, &view, found, scanned)).collect())
+        queries.iter().zip(found).map(|(query, (found, scanned))| self.answer(query, &view, found, scanned)).collect()
     }
 
     /// What a query becomes; `None` if nothing can pass its filter.
     fn scan<'a>(
-        &'a self, query: &Query<'a, P>, prepared: &'a Prepared, moment: Moment<'a, P>, now: Timestamp,
+        &'a self,
+        query: &Query<'a, P>,
+        prepared: &'a Prepared,
+        moment: Moment<'a, P>,
+        now: Timestamp,
     ) -> Option<Scan<'a, P>> {
         let incident = match query.filter.incident {
             Some(name) => Some(self.shared.incidents().find(name)?),
@@ -265,7 +302,13 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         })
     }
 
-    fn answer(&self, query: &Query<'_, P>, view: &View<P>, found: Vec<Found>, scanned: ScanStats) -> Retrieved<P> {
+    fn answer(
+        &self,
+        query: &Query<'_, P>,
+        view: &View<P>,
+        found: Vec<Found>,
+        scanned: ScanStats,
+    ) -> Result<Retrieved<P>, Error> {
         let hit = |found: Found| {
             let (rows, row) = (view.all_rows(found.segment as usize), found.row as usize);
             Hit {
@@ -281,11 +324,11 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         };
         let hits: Vec<_> = found.into_iter().map(hit).collect();
         if query.touch && self.shared.config.recency == Recency::LastAccessed {
-            self.touch(hits.iter().map(|hit| hit.id), query.at);
+            self.touch(hits.iter().map(|hit| hit.id), query.at)?;
         }
         let tolerance = query.tolerance;
         let exactness = if tolerance > 0.0 { Exactness::Bounded { tolerance } } else { Exactness::Exact };
-        Retrieved { hits, exactness, scanned }
+        Ok(Retrieved { hits, exactness, scanned })
     }
 
     /// The memory of `id`, if it is there. Waits for nobody.

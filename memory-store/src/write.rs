@@ -6,38 +6,59 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Dedup, MergePolicy, Recency};
 use crate::decay::RetentionClass;
 use crate::error::Error;
+use crate::journal::Journal;
 use crate::memory::{Memory, MemoryId, Written};
 use crate::prepared::Prepared;
 use crate::quantize::{int8, signs};
 use crate::scan::{Match, nearest};
-use crate::segment::Standing;
 use crate::store::{MemoryStore, Shared};
 use crate::view::View;
-use crate::writer::{Draft, NewMemory, Writer, standing};
+use crate::writer::{After, Draft, NewMemory, Writer};
 
 /// How often a write looks for a match without the lock before it does so under it: others change the list of segments meanwhile, which
 /// happens once in hundreds of writes.
 const TRIES: usize = 4;
 
 /// A vector as a row keeps it.
-#[derive(Debug, Default)]
-struct Coded {
+#[derive(Debug)]
+pub(crate) struct Coded {
     codes: Vec<u8>,
-    code: Option<int8::Int8>,
+    code: int8::Int8,
     alignment: f32,
 }
 
+/// What a row carries, and how it is written down.
+pub(crate) struct Payload<'a, P> {
+    pub(crate) payload: Arc<P>,
+    pub(crate) bytes: u32,
+    pub(crate) encoded: &'a [u8],
+}
+
+impl<P> Clone for Payload<'_, P> {
+    fn clone(&self) -> Self {
+        Self { payload: Arc::clone(&self.payload), ..*self }
+    }
+}
+
 impl Coded {
-    fn of(unit: &[f32], dimensions: usize) -> Self {
+    pub(crate) fn of(unit: &[f32], dimensions: usize) -> Self {
         let mut codes = vec![0; unit.len()];
         let code = int8::encode(unit, &mut codes);
         let alignment = signs::alignment(unit, &codes, dimensions);
-        Self { codes, code: Some(code), alignment }
+        Self { codes, code, alignment }
     }
 
-    fn draft<'a, P>(&'a self, vector: &'a [f32], payload: Arc<P>, payload_bytes: u32) -> Draft<'a, P> {
-        let code = self.code.expect("codes of a vector");
-        Draft { vector, codes: &self.codes, code, alignment: self.alignment, payload, payload_bytes }
+    pub(crate) fn draft<'a, P>(&'a self, vector: &'a [f32], payload: Payload<'a, P>) -> Draft<'a, P> {
+        let Payload { payload, bytes: payload_bytes, encoded } = payload;
+        Draft {
+            vector,
+            codes: &self.codes,
+            code: self.code,
+            alignment: self.alignment,
+            payload,
+            payload_bytes,
+            encoded,
+        }
     }
 }
 
@@ -60,17 +81,25 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     pub fn write(&self, memory: Memory<'_, P>) -> Result<Written, Error> {
         memory.check()?;
         let shared = &*self.shared;
+        let encoded = shared.encode(&memory.payload)?;
         shared.prepare(memory.vector, |prepared| {
-            let at = memory.at.unwrap_or_else(|| shared.clock.now());
+            let new = NewMemory {
+                at: memory.at.unwrap_or_else(|| shared.clock.now()),
+                class: memory.class,
+                importance: memory.importance,
+                incident: memory.incident,
+            };
+            let coded = Coded::of(&prepared.unit, shared.config.dimensions);
+            let payload =
+                Payload { payload: Arc::clone(&memory.payload), bytes: memory.payload_bytes, encoded: &encoded };
+            let bytes = Journal::row_bytes(shared.config.dimensions, memory.incident, encoded.len());
+            if shared.config.dedup.is_some() {
+                prepared.encode(shared.config.dimensions);
+            }
+            let writing = Writing { shared, prepared, coded: &coded, payload, new, bytes };
             match shared.config.dedup {
-                Some(dedup) => {
-                    prepared.encode(shared.config.dimensions);
-                    self.merge_or_insert(&memory, prepared, dedup, at)
-                }
-                None => {
-                    let coded = Coded::of(&prepared.unit, shared.config.dimensions);
-                    shared.change(|writer| insert(writer, shared, &memory, prepared, &coded, at))
-                }
+                Some(dedup) => writing.merge_or_insert(dedup),
+                None => shared.change(bytes, |writer, journal| writing.insert(writer, journal)),
             }
         })
     }
@@ -93,103 +122,110 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         }
         Ok(())
     }
+}
 
-    fn merge_or_insert(
-        &self, memory: &Memory<'_, P>, prepared: &Prepared, dedup: Dedup, at: Timestamp,
-    ) -> Result<Written, Error> {
-        let shared = &*self.shared;
-        let with = (prepared, &shared.config, dedup, shared.kernel);
-        let coded = Coded::of(&prepared.unit, shared.config.dimensions);
+/// A write, with all that it needs made ready.
+struct Writing<'a, P, C> {
+    shared: &'a Shared<P, C>,
+    prepared: &'a Prepared,
+    coded: &'a Coded,
+    payload: Payload<'a, P>,
+    new: NewMemory<'a>,
+    /// What it writes down at most.
+    bytes: usize,
+}
+
+impl<P: Send + Sync, C: Clock> Writing<'_, P, C> {
+    fn merge_or_insert(&self, dedup: Dedup) -> Result<Written, Error> {
+        let shared = self.shared;
+        let with = (self.prepared, &shared.config, dedup, shared.kernel);
         for attempt in 1.. {
+            let under_lock = attempt == TRIES;
             let view = shared.view.load_full();
             let moment = view.now();
             let in_order = shared.revisions().is_empty();
-            let seen = if attempt < TRIES { nearest(moment, (0, 0), in_order, with) } else { None };
-            let start = if attempt < TRIES {
-                (moment.segments() - 1, moment.rows(moment.segments() - 1).len())
+            let (seen, start) = if under_lock {
+                (None, (0, 0))
             } else {
-                (0, 0)
+                let last = moment.segments() - 1;
+                (nearest(moment, (0, 0), in_order, with), (last, moment.rows(last).len()))
             };
-            let outcome = shared.change(|writer| {
+            let outcome = shared.change(self.bytes, |writer, journal| {
                 let present = shared.view.load_full();
-                if attempt < TRIES && !Arc::ptr_eq(&present, &view) {
-                    return None;
+                if !under_lock && !Arc::ptr_eq(&present, &view) {
+                    return Ok(None);
                 }
                 // What has been appended since.
-                let late = nearest(present.now(), start, in_order && shared.revisions().is_empty(), with);
-                let found = match (seen, late) {
-                    (Some(seen), late) => Some(seen.better(late, dedup.pick)),
-                    (None, late) => late,
-                };
-                let Some(found) = found else {
-                    return Some(insert(writer, shared, memory, prepared, &coded, at));
-                };
-                merge(writer, shared, &present, found, memory, (prepared, &coded, dedup.merge), at)
-            });
-            if let Some(result) = outcome {
-                return result;
+                let in_order = in_order && shared.revisions().is_empty();
+                let late = nearest(present.now(), start, in_order, with);
+                let found = seen.map(|seen| seen.better(late, dedup.pick)).or(late);
+                match found {
+                    Some(found) => self.merge(writer, journal, &present, found, dedup.merge),
+                    None => self.insert(writer, journal).map(Some),
+                }
+            })?;
+            if let Some(written) = outcome {
+                return Ok(written);
             }
         }
         unreachable!("the last attempt looks under the lock")
     }
-}
 
-fn insert<P: Send + Sync, C: Clock>(
-    writer: &mut Writer<P>, shared: &Shared<P, C>, memory: &Memory<'_, P>, prepared: &Prepared, coded: &Coded, at: Timestamp,
-) -> Result<Written, Error> {
-    let draft = coded.draft(&prepared.vector, Arc::clone(&memory.payload), memory.payload_bytes);
-    let new = NewMemory { at, class: memory.class, importance: memory.importance, incident: memory.incident };
-    let id = writer.insert(shared, draft, &new, at)?;
-    Ok(Written::Inserted(MemoryId(id)))
-}
-
-/// Merges into `found`; `None` if that has changed since it was found.
-fn merge<P: Send + Sync, C: Clock>(
-    writer: &mut Writer<P>,
-    shared: &Shared<P, C>,
-    view: &View<P>,
-    found: Match,
-    memory: &Memory<'_, P>,
-    (prepared, coded, policy): (&Prepared, &Coded, MergePolicy),
-    at: Timestamp,
-) -> Option<Result<Written, Error>> {
-    let (segment, row) = writer.find(shared, view, found.id)?;
-    let rows = view.all_rows(segment);
-    // A revision of the match may point elsewhere.
-    if rows.is_revision(row) && prepared.cosine(rows.vector(row), shared.config.epsilon, shared.kernel) != found.similarity {
-        return None;
+    fn insert(&self, writer: &mut Writer<P>, journal: &mut Journal<'_>) -> Result<Written, Error> {
+        let draft = self.coded.draft(&self.prepared.vector, self.payload.clone());
+        let id = writer.insert(self.shared, journal, draft, &self.new)?;
+        Ok(Written::Inserted(MemoryId(id)))
     }
-    let before = standing(&shared.config, &rows, row);
-    let last_seen = rows.last_seen(row).max(at);
-    let after = Standing {
-        seen: if shared.config.recency == Recency::FirstSeen { before.seen } else { last_seen },
-        recurrence: before.recurrence.saturating_add(1),
-        importance: before.importance.max(memory.importance),
-        weight: before.weight,
-        class: before.class.max(memory.class as u8),
-    };
-    let pinned = rows.is_pinned(row);
-    match policy {
-        MergePolicy::KeepFirst => writer.set(shared, &rows, row, last_seen, &after, pinned),
-        MergePolicy::KeepLatest => {
-            let draft = coded.draft(&prepared.vector, Arc::clone(&memory.payload), memory.payload_bytes);
-            writer.revise(shared, (segment, row), draft, last_seen, &after, pinned);
+
+    /// Merges into `found`; `None` if that has changed since it was found.
+    fn merge(
+        &self,
+        writer: &mut Writer<P>,
+        journal: &mut Journal<'_>,
+        view: &View<P>,
+        found: Match,
+        policy: MergePolicy,
+    ) -> Result<Option<Written>, Error> {
+        let shared = self.shared;
+        let Some((segment, row)) = writer.find(shared, view, found.id) else { return Ok(None) };
+        let rows = view.all_rows(segment);
+        // A revision of the match may point elsewhere.
+        let cosine = || self.prepared.cosine(rows.vector(row), shared.config.epsilon, shared.kernel);
+        if rows.is_revision(row) && cosine() != found.similarity {
+            return Ok(None);
         }
-        MergePolicy::RunningMean => {
-            let mean = running_mean(rows.vector(row), &prepared.vector, before.recurrence);
-            let mut unit = vec![0.0; shared.rotation.padded()];
-            // The mean of opposite vectors may have no direction: the memory then keeps its own.
-            let vector = if shared.rotation.unit(&mean, &mut unit) { &mean[..] } else { rows.vector(row) };
-            if !std::ptr::eq(vector, mean.as_slice()) {
-                let has_direction = shared.rotation.unit(vector, &mut unit);
-                debug_assert!(has_direction || shared.config.epsilon > 0.0, "a stored vector has a direction");
+        let mut after = After::of(&shared.config, &rows, row);
+        let times = after.standing.recurrence;
+        after.last_seen = after.last_seen.max(self.new.at);
+        if shared.config.recency != Recency::FirstSeen {
+            after.standing.seen = after.last_seen;
+        }
+        after.standing.recurrence = times.saturating_add(1);
+        after.standing.importance = after.standing.importance.max(self.new.importance);
+        after.standing.class = after.standing.class.max(self.new.class as u8);
+        match policy {
+            MergePolicy::KeepFirst => writer.set(shared, journal, &rows, row, &after)?,
+            MergePolicy::KeepLatest => {
+                let draft = self.coded.draft(&self.prepared.vector, self.payload.clone());
+                writer.revise(shared, journal, &rows, row, draft, &after)?;
             }
-            let coded = Coded::of(&unit, shared.config.dimensions);
-            let draft = coded.draft(vector, Arc::clone(&memory.payload), memory.payload_bytes);
-            writer.revise(shared, (segment, row), draft, last_seen, &after, pinned);
+            MergePolicy::RunningMean => {
+                let mean = running_mean(rows.vector(row), &self.prepared.vector, times);
+                let mut unit = vec![0.0; shared.rotation.padded()];
+                // The mean of opposite vectors may have no direction: the memory then keeps its own.
+                let vector = if shared.rotation.unit(&mean, &mut unit) {
+                    &mean[..]
+                } else {
+                    shared.rotation.unit(rows.vector(row), &mut unit);
+                    rows.vector(row)
+                };
+                let coded = Coded::of(&unit, shared.config.dimensions);
+                writer.revise(shared, journal, &rows, row, coded.draft(vector, self.payload.clone()), &after)?;
+            }
         }
+        let (id, recurrence, similarity) = (MemoryId(found.id), after.standing.recurrence, found.similarity);
+        Ok(Some(Written::Merged { id, recurrence, similarity }))
     }
-    Some(Ok(Written::Merged { id: MemoryId(found.id), recurrence: after.recurrence, similarity: found.similarity }))
 }
 
 /// The mean of unit vectors: `old` stands for `times` of them.
@@ -267,53 +303,85 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             })?),
             None => None,
         };
-        Ok(shared.change(|writer| {
-            let view = shared.view.load_full();
-            let Some((segment, row)) = writer.find(shared, &view, id.0) else { return false };
-            let rows = view.all_rows(segment);
-            let mut after = standing(&shared.config, &rows, row);
-            after.class = update.class.map_or(after.class, |class| class as u8);
-            after.importance = update.importance.unwrap_or(after.importance);
-            let (last_seen, pinned) = (rows.last_seen(row), rows.is_pinned(row));
-            if update.payload.is_none() && coded.is_none() {
-                writer.set(shared, &rows, row, last_seen, &after, pinned);
-                return true;
-            }
-            let (payload, bytes) =
-                update.payload.unwrap_or_else(|| (Arc::clone(rows.payload(row)), rows.payload_bytes(row)));
-            let draft = match &coded {
-                Some((vector, coded)) => coded.draft(vector, payload, bytes),
-                None => {
-                    let ((code, alignment), codes) = (rows.code(row), rows.codes(row..row + 1));
-                    Draft { vector: rows.vector(row), codes, code, alignment, payload, payload_bytes: bytes }
+        let revises = coded.is_some() || update.payload.is_some();
+        loop {
+            // A payload that stays is written down again with the new vector.
+            let kept = if update.payload.is_none() && revises { self.get(id) } else { None };
+            let payload =
+                update.payload.as_ref().map(|(payload, _)| payload).or(kept.as_ref().map(|kept| &kept.payload));
+            let encoded = payload.map_or(Ok(Vec::new()), |payload| shared.encode(payload))?;
+            let bytes = Journal::row_bytes(shared.config.dimensions, None, encoded.len());
+            let outcome = shared.change(bytes, |writer, journal| {
+                let view = shared.view.load_full();
+                let Some((segment, row)) = writer.find(shared, &view, id.0) else { return Ok(Some(false)) };
+                let rows = view.all_rows(segment);
+                let mut after = After::of(&shared.config, &rows, row);
+                after.standing.class = update.class.map_or(after.standing.class, |class| class as u8);
+                after.standing.importance = update.importance.unwrap_or(after.standing.importance);
+                if !revises {
+                    writer.set(shared, journal, &rows, row, &after)?;
+                    return Ok(Some(true));
                 }
-            };
-            writer.revise(shared, (segment, row), draft, last_seen, &after, pinned);
-            true
-        }))
+                let (payload, bytes) = match (&update.payload, &kept) {
+                    (Some((payload, bytes)), _) => (Arc::clone(payload), *bytes),
+                    (None, Some(kept)) if Arc::ptr_eq(&kept.payload, rows.payload(row)) => {
+                        (Arc::clone(&kept.payload), rows.payload_bytes(row))
+                    }
+                    // Replaced by another writer meanwhile: this update is of what that left.
+                    (None, _) => return Ok(None),
+                };
+                let payload = Payload { payload, bytes, encoded: &encoded };
+                let draft = match &coded {
+                    Some((vector, coded)) => coded.draft(vector, payload),
+                    None => {
+                        let ((code, alignment), codes) = (rows.code(row), rows.codes(row..row + 1));
+                        let Payload { payload, bytes: payload_bytes, encoded } = payload;
+                        Draft { vector: rows.vector(row), codes, code, alignment, payload, payload_bytes, encoded }
+                    }
+                };
+                writer.revise(shared, journal, &rows, row, draft, &after)?;
+                Ok(Some(true))
+            })?;
+            if let Some(was_there) = outcome {
+                return Ok(was_there);
+            }
+        }
     }
 
     /// Removes a memory, whatever its class. Says whether it was there. Queries that run meanwhile may still find it; what it took is given
     /// back when a sixteenth of the store is dead, or by [`compact`](Self::compact).
-    pub fn remove(&self, id: MemoryId) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Those of a failed log in a store on disk.
+    pub fn remove(&self, id: MemoryId) -> Result<bool, Error> {
         let shared = &*self.shared;
-        shared.change(|writer| {
+        shared.change(8, |writer, journal| {
             let view = shared.view.load_full();
-            let Some((segment, row)) = writer.find(shared, &view, id.0) else { return false };
+            let Some((segment, row)) = writer.find(shared, &view, id.0) else { return Ok(false) };
+            journal.remove(&[id.0])?;
             writer.remove(shared, &view.all_rows(segment), row);
             writer.compact_if_due(shared);
-            true
+            Ok(true)
         })
     }
 
     /// Keeps a memory whatever happens but [`remove`](Self::remove): it is neither evicted nor pruned. Says whether it was there.
-    pub fn pin(&self, id: MemoryId) -> bool {
-        self.alter(id, |_, pinned| *pinned = true)
+    ///
+    /// # Errors
+    ///
+    /// Those of a failed log in a store on disk.
+    pub fn pin(&self, id: MemoryId) -> Result<bool, Error> {
+        self.alter(id, |after| after.pinned = true)
     }
 
     /// Takes back a [`pin`](Self::pin). Says whether the memory was there.
-    pub fn unpin(&self, id: MemoryId) -> bool {
-        self.alter(id, |_, pinned| *pinned = false)
+    ///
+    /// # Errors
+    ///
+    /// Those of a failed log in a store on disk.
+    pub fn unpin(&self, id: MemoryId) -> Result<bool, Error> {
+        self.alter(id, |after| after.pinned = false)
     }
 
     /// Multiplies the weight of a memory by `factor`, at least 1, to a million at most: its scores and its base score go up. Says whether it
@@ -326,7 +394,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         if !(1.0..=LARGEST_WEIGHT).contains(&factor) {
             return Err(Error::InvalidValue { what: "factor", value: factor.into(), allowed: "1 to 1000000" });
         }
-        Ok(self.weigh(id, factor))
+        self.weigh(id, factor)
     }
 
     /// Multiplies the weight of a memory by `factor`, above 0 and at most 1, to a millionth at least. Says whether it was there.
@@ -338,50 +406,61 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         if !(factor > 0.0 && factor <= 1.0) {
             return Err(Error::InvalidValue { what: "factor", value: factor.into(), allowed: "above 0, at most 1" });
         }
-        Ok(self.weigh(id, factor))
+        self.weigh(id, factor)
     }
 
-    fn weigh(&self, id: MemoryId, factor: f32) -> bool {
-        self.alter(id, |standing, _| {
-            standing.weight = (standing.weight * factor).clamp(1.0 / LARGEST_WEIGHT, LARGEST_WEIGHT);
+    fn weigh(&self, id: MemoryId, factor: f32) -> Result<bool, Error> {
+        self.alter(id, |after| {
+            let weight = &mut after.standing.weight;
+            *weight = (*weight * factor).clamp(1.0 / LARGEST_WEIGHT, LARGEST_WEIGHT);
         })
     }
 
-    fn alter(&self, id: MemoryId, change: impl FnOnce(&mut Standing, &mut bool)) -> bool {
+    fn alter(&self, id: MemoryId, change: impl FnOnce(&mut After)) -> Result<bool, Error> {
         let shared = &*self.shared;
-        shared.change(|writer| {
+        shared.change(Journal::STANDING_BYTES, |writer, journal| {
             let view = shared.view.load_full();
-            let Some((segment, row)) = writer.find(shared, &view, id.0) else { return false };
+            let Some((segment, row)) = writer.find(shared, &view, id.0) else { return Ok(false) };
             let rows = view.all_rows(segment);
-            let (mut after, mut pinned) = (standing(&shared.config, &rows, row), rows.is_pinned(row));
-            change(&mut after, &mut pinned);
-            writer.set(shared, &rows, row, rows.last_seen(row), &after, pinned);
-            true
+            let mut after = After::of(&shared.config, &rows, row);
+            change(&mut after);
+            writer.set(shared, journal, &rows, row, &after)?;
+            Ok(true)
         })
     }
 
     /// Counts memories as seen at `at`, or now.
-    pub(crate) fn touch(&self, ids: impl Iterator<Item = MemoryId>, at: Option<Timestamp>) {
+    pub(crate) fn touch(
+        &self,
+        ids: impl ExactSizeIterator<Item = MemoryId>,
+        at: Option<Timestamp>,
+    ) -> Result<(), Error> {
         let shared = &*self.shared;
         let at = at.unwrap_or_else(|| shared.clock.now());
-        shared.change(|writer| {
+        shared.change(ids.len() * (Journal::STANDING_BYTES + 32), |writer, journal| {
             let view = shared.view.load_full();
             for id in ids {
                 let Some((segment, row)) = writer.find(shared, &view, id.0) else { continue };
                 let rows = view.all_rows(segment);
-                let mut after = standing(&shared.config, &rows, row);
-                let last_seen = rows.last_seen(row).max(at);
-                after.seen = last_seen;
-                writer.set(shared, &rows, row, last_seen, &after, rows.is_pinned(row));
+                let mut after = After::of(&shared.config, &rows, row);
+                after.last_seen = after.last_seen.max(at);
+                after.standing.seen = after.last_seen;
+                writer.set(shared, journal, &rows, row, &after)?;
             }
-        });
+            Ok(())
+        })
     }
 
     /// Gives back what removed memories took, all of it. Readers go on meanwhile; writers wait, for about a second a gigabyte.
-    pub fn compact(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if there is no room on disk for the copy of a segment.
+    pub fn compact(&self) -> Result<(), Error> {
         let shared = &*self.shared;
-        shared.change(|writer| writer.seal_dead_tail(shared));
-        while shared.change(|writer| writer.compact_worst(shared)) {}
+        shared.alone(|writer| writer.seal_dead_tail(shared))?;
+        while shared.alone(|writer| writer.compact_worst(shared)) {}
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is changed, one change at a time.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -7,6 +8,7 @@ use crate::config::{Capacity, Config, CriticalFull, Recency};
 use crate::decay::RetentionClass;
 use crate::error::Error;
 use crate::eviction::{Place, Queue};
+use crate::journal::{Journal, RowRecord};
 use crate::segment::{Appender, NewRow, Rows, Segment, Shape, Standing};
 use crate::stats::Stats;
 use crate::store::Shared;
@@ -46,6 +48,8 @@ pub(crate) struct Draft<'a, P> {
     pub(crate) alignment: f32,
     pub(crate) payload: Arc<P>,
     pub(crate) payload_bytes: u32,
+    /// The payload as it is written down; nothing in a store in memory.
+    pub(crate) encoded: &'a [u8],
 }
 
 /// Where a living row stands: its segment in the present view, and its place in it.
@@ -57,9 +61,9 @@ pub(crate) fn row_bytes(shape: Shape) -> u64 {
 }
 
 impl<P: Send + Sync> Writer<P> {
-    pub(crate) fn new(shape: Shape, capacity: &Capacity) -> (Self, View<P>) {
+    pub(crate) fn new(shape: Shape, capacity: &Capacity, dir: Option<&Path>) -> Result<(Self, View<P>), Error> {
         let rows = capacity.max_memories.clamp(*SEGMENT_ROWS.start(), 1024);
-        let appender = Segment::new(0, 0, shape, rows);
+        let appender = Segment::new(0, 0, shape, rows, dir)?;
         let view = View::new(vec![Arc::clone(appender.segment())], 0, 0);
         let writer = Self {
             appender,
@@ -75,7 +79,7 @@ impl<P: Send + Sync> Writer<P> {
             queues: Default::default(),
             retired: Vec::new(),
         };
-        (writer, view)
+        Ok((writer, view))
     }
 
     /// What is known without a look at the rows.
@@ -98,15 +102,14 @@ impl<P: Send + Sync> Writer<P> {
         view.find_revision(id, uid).ok().flatten()
     }
 
-    /// Appends a row. Readers see it once the sequence is published.
-    fn append<C>(&mut self, shared: &Shared<P, C>, mut row: NewRow<'_, P>) {
-        if self.appender.is_full() {
-            self.add_segment(shared);
-        }
-        if row.id == 0 {
-            row.id = self.next_id;
-            self.next_id += 1;
-        }
+    /// Sees to it that there is a place for a row.
+    fn reserve_row<C>(&mut self, shared: &Shared<P, C>) -> Result<(), Error> {
+        if self.appender.is_full() { self.add_segment(shared) } else { Ok(()) }
+    }
+
+    /// Appends a row, for which there is a place. Readers see it once the sequence is published.
+    fn append<C>(&mut self, shared: &Shared<P, C>, row: NewRow<'_, P>) {
+        self.next_id = self.next_id.max(row.id + 1);
         let revised = row.is_revision.then_some(row.id);
         self.appender.push(row);
         self.sequence += 1;
@@ -120,13 +123,14 @@ impl<P: Send + Sync> Writer<P> {
         shared.view.load().publish(self.sequence);
     }
 
-    fn add_segment<C>(&mut self, shared: &Shared<P, C>) {
+    pub(crate) fn add_segment<C>(&mut self, shared: &Shared<P, C>) -> Result<(), Error> {
         let rows = (self.live / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
-        let appender = Segment::new(self.take_uid(), self.next_id, shared.shape, rows);
+        let appender = Segment::new(self.take_uid(), self.next_id, shared.shape, rows, shared.dir())?;
         let mut segments = shared.view.load().segments().to_vec();
         segments.push(Arc::clone(appender.segment()));
         self.appender = appender;
         self.replace_view(shared, segments, self.sequence);
+        Ok(())
     }
 
     fn take_uid(&mut self) -> u64 {
@@ -141,11 +145,19 @@ impl<P: Send + Sync> Writer<P> {
 
     /// Adds a memory of its own, after it has made room for it.
     pub(crate) fn insert<C>(
-        &mut self, shared: &Shared<P, C>, draft: Draft<'_, P>, new: &NewMemory<'_>, now: Timestamp,
+        &mut self,
+        shared: &Shared<P, C>,
+        journal: &mut Journal<'_>,
+        draft: Draft<'_, P>,
+        new: &NewMemory<'_>,
     ) -> Result<u64, Error> {
         let bytes = row_bytes(shared.shape) + u64::from(draft.payload_bytes);
-        self.make_room(shared, bytes, new.class == RetentionClass::Critical, now)?;
+        self.check_room(shared, bytes, new.class == RetentionClass::Critical)?;
+        self.reserve_row(shared)?;
         let id = self.next_id;
+        journal.row(&new.record(id, &draft), draft.vector)?;
+        // Written down after what it makes room for: a crash in between leaves one memory too many, not one too few.
+        self.make_room(shared, journal, bytes, new.at)?;
         let incident = match new.incident {
             Some(name) => {
                 let mut incidents = shared.incidents_mut();
@@ -155,15 +167,10 @@ impl<P: Send + Sync> Writer<P> {
             }
             None => 0,
         };
-        let standing = Standing {
-            seen: new.at,
-            recurrence: 1,
-            importance: new.importance,
-            weight: 1.0,
-            class: new.class as u8,
-        };
+        let standing =
+            Standing { seen: new.at, recurrence: 1, importance: new.importance, weight: 1.0, class: new.class as u8 };
         let row = NewRow {
-            id: 0,
+            id,
             is_revision: false,
             vector: draft.vector,
             codes: draft.codes,
@@ -189,13 +196,38 @@ impl<P: Send + Sync> Writer<P> {
 
     /// Ends the row at `at` and puts one with another vector or payload in its place, of the same id.
     pub(crate) fn revise<C>(
-        &mut self, shared: &Shared<P, C>, at: At, draft: Draft<'_, P>, last_seen: Timestamp, standing: &Standing, pinned: bool,
-    ) {
-        let view = shared.view.load_full();
-        let rows = view.all_rows(at.0);
-        let id = rows.id(at.1);
-        let old_bytes = rows.payload_bytes(at.1);
-        self.count_protection(&rows, at.1, standing.class, pinned);
+        &mut self,
+        shared: &Shared<P, C>,
+        journal: &mut Journal<'_>,
+        rows: &Rows<'_, P>,
+        row: usize,
+        draft: Draft<'_, P>,
+        after: &After,
+    ) -> Result<(), Error> {
+        self.reserve_row(shared)?;
+        let After { last_seen, standing, pinned } = *after;
+        let (at, old) = (row, rows);
+        let id = old.id(at);
+        {
+            let incidents = shared.incidents();
+            let incident = incidents.name(old.incident(at)).map_or("", |name| name);
+            let record = RowRecord {
+                id,
+                first_seen: old.first_seen(at),
+                last_seen,
+                recurrence: standing.recurrence,
+                importance: standing.importance,
+                weight: standing.weight,
+                class: standing.class,
+                pinned,
+                payload_bytes: draft.payload_bytes,
+                incident,
+                payload: draft.encoded,
+            };
+            journal.row(&record, draft.vector)?;
+        }
+        let old_bytes = old.payload_bytes(at);
+        self.count_protection(old, at, standing.class, pinned);
         let row = NewRow {
             id,
             is_revision: true,
@@ -203,29 +235,40 @@ impl<P: Send + Sync> Writer<P> {
             codes: draft.codes,
             code: draft.code,
             alignment: draft.alignment,
-            first_seen: rows.first_seen(at.1),
+            first_seen: old.first_seen(at),
             last_seen,
-            standing: *standing,
+            standing,
             pinned,
-            incident: rows.incident(at.1),
+            incident: old.incident(at),
             payload_bytes: draft.payload_bytes,
             payload: draft.payload,
         };
         self.bytes = self.bytes + u64::from(row.payload_bytes) - u64::from(old_bytes);
         self.append(shared, row);
         // Readers of before see the old row, those of after the new one: the sequence decides.
-        rows.end(at.1, self.sequence);
+        old.end(at, self.sequence);
         self.dead += 1;
         self.publish(shared);
-        self.note(&shared.config, id, standing, pinned);
+        self.note(&shared.config, id, &standing, pinned);
         self.compact_if_due(shared);
+        Ok(())
     }
 
     /// Changes what the row at `at` counts for.
-    pub(crate) fn set<C>(&mut self, shared: &Shared<P, C>, rows: &Rows<'_, P>, row: usize, last_seen: Timestamp, standing: &Standing, pinned: bool) {
-        self.count_protection(rows, row, standing.class, pinned);
-        rows.set(row, last_seen, standing, pinned);
-        self.note(&shared.config, rows.id(row), standing, pinned);
+    pub(crate) fn set<C>(
+        &mut self,
+        shared: &Shared<P, C>,
+        journal: &mut Journal<'_>,
+        rows: &Rows<'_, P>,
+        row: usize,
+        after: &After,
+    ) -> Result<(), Error> {
+        let After { last_seen, standing, pinned } = after;
+        journal.standing(rows.id(row), *last_seen, standing, *pinned)?;
+        self.count_protection(rows, row, standing.class, *pinned);
+        rows.set(row, *last_seen, standing, *pinned);
+        self.note(&shared.config, rows.id(row), standing, *pinned);
+        Ok(())
     }
 
     fn count_protection(&mut self, rows: &Rows<'_, P>, row: usize, class: u8, pinned: bool) {
@@ -250,35 +293,45 @@ impl<P: Send + Sync> Writer<P> {
         }
     }
 
-    /// Evicts until a memory of `bytes` has room.
-    fn make_room<C>(&mut self, shared: &Shared<P, C>, bytes: u64, critical: bool, now: Timestamp) -> Result<(), Error> {
+    /// Refuses a memory for which room cannot be made, before anything is evicted for it.
+    fn check_room<C>(&self, shared: &Shared<P, C>, bytes: u64, critical: bool) -> Result<(), Error> {
         let capacity = shared.config.capacity;
         let most_bytes = capacity.max_bytes.unwrap_or(u64::MAX);
         if bytes > most_bytes {
             return Err(Error::TooLarge { bytes, capacity: most_bytes });
         }
-        let grows = critical && capacity.on_critical_full == CriticalFull::Grow;
-        // Nothing is evicted for a write that is then refused.
-        if !grows {
-            let protected_bytes = || {
-                let view = shared.view.load();
-                let protected = view.now().iter().filter(|(rows, row)| is_protected(rows.class(*row), rows.is_pinned(*row)));
-                protected.map(|(rows, row)| row_bytes(shared.shape) + u64::from(rows.payload_bytes(row))).sum::<u64>()
-            };
-            let is_full = self.protected >= capacity.max_memories
-                || (self.bytes + bytes > most_bytes && self.protected > 0 && protected_bytes() + bytes > most_bytes);
-            if is_full {
-                return Err(Error::CapacityExhausted { protected: self.protected });
-            }
+        if critical && capacity.on_critical_full == CriticalFull::Grow {
+            return Ok(());
         }
+        let protected_bytes = || {
+            let view = shared.view.load();
+            let protected =
+                view.now().iter().filter(|(rows, row)| is_protected(rows.class(*row), rows.is_pinned(*row)));
+            protected.map(|(rows, row)| row_bytes(shared.shape) + u64::from(rows.payload_bytes(row))).sum::<u64>()
+        };
+        let is_full = self.protected >= capacity.max_memories
+            || (self.bytes + bytes > most_bytes && self.protected > 0 && protected_bytes() + bytes > most_bytes);
+        if is_full { Err(Error::CapacityExhausted { protected: self.protected }) } else { Ok(()) }
+    }
+
+    /// Evicts until a memory of `bytes` has room, or nothing is left that may go.
+    fn make_room<C>(
+        &mut self,
+        shared: &Shared<P, C>,
+        journal: &mut Journal<'_>,
+        bytes: u64,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let capacity = shared.config.capacity;
+        let most_bytes = capacity.max_bytes.unwrap_or(u64::MAX);
         while self.live > self.protected && (self.live >= capacity.max_memories || self.bytes + bytes > most_bytes) {
-            self.evict(shared, now);
+            self.evict(shared, journal, now)?;
         }
         Ok(())
     }
 
     /// Removes the memory with the lowest base score of those that may go.
-    fn evict<C>(&mut self, shared: &Shared<P, C>, now: Timestamp) {
+    fn evict<C>(&mut self, shared: &Shared<P, C>, journal: &mut Journal<'_>, now: Timestamp) -> Result<(), Error> {
         let view = shared.view.load_full();
         let config = &shared.config;
         let mut queues = std::mem::take(&mut self.queues);
@@ -288,7 +341,9 @@ impl<P: Send + Sync> Writer<P> {
                 self.find(shared, &view, place.id).is_some_and(|(segment, row)| {
                     let rows = view.all_rows(segment);
                     let standing = standing(config, &rows, row);
-                    standing.class == class as u8 && !rows.is_pinned(row) && rank(config, &standing).total_cmp(&place.rank).is_eq()
+                    standing.class == class as u8
+                        && !rows.is_pinned(row)
+                        && rank(config, &standing).total_cmp(&place.rank).is_eq()
                 })
             };
             let found = queue.lowest(holds).or_else(|| {
@@ -314,9 +369,11 @@ impl<P: Send + Sync> Writer<P> {
         let (_, place) = lowest.expect("a memory that is not protected");
         let (segment, row) = self.find(shared, &view, place.id).expect("a place that holds");
         let rows = view.all_rows(segment);
+        journal.remove(&[place.id])?;
         self.evicted += 1;
         self.evicted_recurrences += u64::from(rows.recurrence(row));
         self.remove(shared, &rows, row);
+        Ok(())
     }
 
     fn note(&mut self, config: &Config, id: u64, standing: &Standing, pinned: bool) {
@@ -340,21 +397,17 @@ impl<P: Send + Sync> Writer<P> {
         let tail = view.segments().len() - 1;
         let share = |at: &usize| view.segments()[*at].dead() * 4096 / view.all_rows(*at).len().max(1);
         let worst = (0..tail).filter(|&at| view.segments()[at].dead() > 0).max_by_key(share);
-        if let Some(worst) = worst {
-            self.compact(shared, &view, worst);
-        }
-        worst.is_some()
+        // Where there is no room for a copy now there may be later.
+        worst.is_some_and(|worst| self.compact(shared, &view, worst).is_ok())
     }
 
     /// Begins a new segment if rows of the last one are dead, so that it can be compacted.
-    pub(crate) fn seal_dead_tail<C>(&mut self, shared: &Shared<P, C>) {
-        if self.appender.segment().dead() > 0 {
-            self.add_segment(shared);
-        }
+    pub(crate) fn seal_dead_tail<C>(&mut self, shared: &Shared<P, C>) -> Result<(), Error> {
+        if self.appender.segment().dead() > 0 { self.add_segment(shared) } else { Ok(()) }
     }
 
     /// Copies the living rows of a sealed segment, and of those beside it that fit, into one.
-    fn compact<C>(&mut self, shared: &Shared<P, C>, view: &View<P>, worst: usize) {
+    fn compact<C>(&mut self, shared: &Shared<P, C>, view: &View<P>, worst: usize) -> Result<(), Error> {
         let sealed = view.segments().len() - 1;
         let live = |at: usize| view.all_rows(at).len() - view.segments()[at].dead();
         let (mut from, mut to, mut rows) = (worst, worst + 1, live(worst));
@@ -370,7 +423,8 @@ impl<P: Send + Sync> Writer<P> {
         let mut segments = view.segments()[..from].to_vec();
         let mut revised = Vec::new();
         if rows > 0 {
-            let mut copy = Segment::new(self.take_uid(), view.segments()[from].from_id(), shared.shape, rows);
+            let from_id = view.segments()[from].from_id();
+            let mut copy = Segment::new(self.take_uid(), from_id, shared.shape, rows, shared.dir())?;
             for segment in from..to {
                 let old = view.all_rows(segment);
                 for row in (0..old.len()).filter(|&row| old.died(row) == 0) {
@@ -386,6 +440,7 @@ impl<P: Send + Sync> Writer<P> {
         self.dead -= view.segments()[from..to].iter().map(|segment| segment.dead()).sum::<usize>();
         self.replace_view(shared, segments, view.tail_from());
         shared.revisions_mut().extend(revised);
+        Ok(())
     }
 
     /// Leaves out the sealed segments of which no row lives.
@@ -402,12 +457,129 @@ impl<P: Send + Sync> Writer<P> {
     }
 }
 
+impl<P: Send + Sync> Writer<P> {
+    /// All rows of a view, dead ones included.
+    pub(crate) fn rows(&self, view: &View<P>) -> usize {
+        (0..view.segments().len()).map(|at| view.all_rows(at).len()).sum()
+    }
+
+    /// Takes over the segments of a snapshot. The store is empty.
+    pub(crate) fn restore<C>(
+        &mut self,
+        shared: &Shared<P, C>,
+        mut segments: Vec<Arc<Segment<P>>>,
+        next_id: u64,
+    ) -> Result<(), Error> {
+        for segment in &segments {
+            let rows = segment.rows(usize::MAX);
+            for row in 0..rows.len() {
+                if rows.died(row) != 0 {
+                    self.dead += 1;
+                    continue;
+                }
+                self.live += 1;
+                self.protected += usize::from(is_protected(rows.class(row), rows.is_pinned(row)));
+                self.bytes += row_bytes(shared.shape) + u64::from(rows.payload_bytes(row));
+                if rows.is_revision(row) {
+                    shared.revisions_mut().insert(rows.id(row), segment.uid());
+                }
+            }
+            self.sequence += rows.len() as u64;
+        }
+        self.next_id = next_id;
+        self.next_uid = segments.len() as u64;
+        let rows = (self.live / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
+        self.appender = Segment::new(self.take_uid(), next_id, shared.shape, rows, shared.dir())?;
+        segments.push(Arc::clone(self.appender.segment()));
+        self.replace_view(shared, segments, self.sequence);
+        Ok(())
+    }
+
+    /// Does again what was written down of a row: it is there from here on, and no other of its id.
+    pub(crate) fn replay_row<C>(
+        &mut self,
+        shared: &Shared<P, C>,
+        row: &RowRecord<'_>,
+        draft: Draft<'_, P>,
+        after: &After,
+    ) -> Result<(), Error> {
+        let view = shared.view.load_full();
+        if let Some((segment, at)) = self.find(shared, &view, row.id) {
+            return self.revise(shared, &mut Journal::none(), &view.all_rows(segment), at, draft, after);
+        }
+        self.reserve_row(shared)?;
+        let incident = if row.incident.is_empty() {
+            0
+        } else {
+            let mut incidents = shared.incidents_mut();
+            let number = incidents.number(row.incident);
+            incidents.add(number, row.id);
+            number
+        };
+        self.live += 1;
+        self.bytes += row_bytes(shared.shape) + u64::from(draft.payload_bytes);
+        self.protected += usize::from(is_protected(row.class, row.pinned));
+        let row = NewRow {
+            id: row.id,
+            // An id below those that are there has no place among them.
+            is_revision: row.id < self.next_id,
+            vector: draft.vector,
+            codes: draft.codes,
+            code: draft.code,
+            alignment: draft.alignment,
+            first_seen: row.first_seen,
+            last_seen: after.last_seen,
+            standing: after.standing,
+            pinned: after.pinned,
+            incident,
+            payload_bytes: draft.payload_bytes,
+            payload: draft.payload,
+        };
+        self.append(shared, row);
+        self.publish(shared);
+        Ok(())
+    }
+}
+
+/// What a memory counts for after a change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct After {
+    pub(crate) last_seen: Timestamp,
+    pub(crate) standing: Standing,
+    pub(crate) pinned: bool,
+}
+
+impl After {
+    /// What the row counts for now.
+    pub(crate) fn of<P: Send + Sync>(config: &Config, rows: &Rows<'_, P>, row: usize) -> Self {
+        Self { last_seen: rows.last_seen(row), standing: standing(config, rows, row), pinned: rows.is_pinned(row) }
+    }
+}
+
 /// What a new memory is beside its vector and payload.
 pub(crate) struct NewMemory<'a> {
     pub(crate) at: Timestamp,
     pub(crate) class: RetentionClass,
     pub(crate) importance: f32,
     pub(crate) incident: Option<&'a str>,
+}
+
+impl NewMemory<'_> {
+    fn record<'a, P>(&'a self, id: u64, draft: &'a Draft<'_, P>) -> RowRecord<'a> {
+        RowRecord {
+            id,
+            first_seen: self.at,
+            last_seen: self.at,
+            recurrence: 1,
+            importance: self.importance,
+            weight: 1.0,
+            class: self.class as u8,
+            pinned: false,
+            payload_bytes: draft.payload_bytes,
+            incident: self.incident.unwrap_or_default(),
+            payload: draft.encoded,
+        }
+    }
 }
 
 fn copy_of<'a, P: Send + Sync>(config: &Config, rows: &Rows<'a, P>, row: usize) -> NewRow<'a, P> {

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use memory_store::{
-    Capacity, Config, Dedup, ManualClock, Memory, MemoryId, MemoryStore, MergePolicy, Prune, Query, RetentionClass, Timestamp, Update,
+    Capacity, Config, Dedup, ManualClock, Memory, MemoryId, MemoryStore, MergePolicy, Prune, Query, RetentionClass,
+    Timestamp, Update,
 };
 
 fn direction(rng: &mut fastrand::Rng, dimensions: usize) -> Vec<f32> {
@@ -67,7 +68,8 @@ fn what_is_acknowledged_is_there_or_counted_as_gone() {
                         assert!(!critical, "a critical memory is gone");
                     }
                     if i % 1000 == 999 {
-                        let report = store.prune(Prune::new().older_than(Duration::from_secs(rng.u64(500..5_000)))).unwrap();
+                        let report =
+                            store.prune(Prune::new().older_than(Duration::from_secs(rng.u64(500..5_000)))).unwrap();
                         assert_eq!(report.by_class[3], 0);
                         gone.fetch_add(report.recurrences, Ordering::Relaxed);
                     }
@@ -103,7 +105,7 @@ fn what_is_replaced_is_found_once_and_whole() {
                     assert!(store.update(MemoryId(id as u64 + 1), update).unwrap());
                 }
                 if version % 10 == 0 {
-                    store.compact();
+                    store.compact().unwrap();
                 }
             }
             ends.store(true, Ordering::Release);
@@ -126,7 +128,10 @@ fn what_is_replaced_is_found_once_and_whole() {
     });
     for id in 0..MEMORIES {
         let id_there = MemoryId(id as u64 + 1);
-        assert_eq!((store.vector(id_there).unwrap(), *store.get(id_there).unwrap().payload), (vector(id, 30).to_vec(), 30));
+        assert_eq!(
+            (store.vector(id_there).unwrap(), *store.get(id_there).unwrap().payload),
+            (vector(id, 30).to_vec(), 30)
+        );
     }
     assert!(store.stats().dead < MEMORIES);
 }

@@ -174,10 +174,16 @@ fn d11_what_is_no_number_is_refused_wherever_it_comes_in() {
         assert!(matches!(store.retrieve_batch(&[Query::new(&vector, 1)]), Err(Error::NonFinite { index: 1 })));
         assert!(matches!(store.update(id, Update::new().vector(&vector)), Err(Error::NonFinite { index: 1 })));
         let vector = [1.0, 0.0, 0.0];
-        assert!(matches!(store.write(Memory::new(&vector, text("bad")).importance(bad)), Err(Error::InvalidValue { .. })));
+        assert!(matches!(
+            store.write(Memory::new(&vector, text("bad")).importance(bad)),
+            Err(Error::InvalidValue { .. })
+        ));
         assert!(matches!(store.boost(id, bad), Err(Error::InvalidValue { .. })));
         assert!(matches!(store.suppress(id, bad), Err(Error::InvalidValue { .. })));
-        assert!(matches!(store.retrieve(&Query::new(&vector, 1).tolerance(bad.into())), Err(Error::InvalidValue { .. })));
+        assert!(matches!(
+            store.retrieve(&Query::new(&vector, 1).tolerance(bad.into())),
+            Err(Error::InvalidValue { .. })
+        ));
     }
     assert!(matches!(store.prune(Prune::new().below(f64::NAN)), Err(Error::InvalidValue { .. })));
     assert_eq!(store.len(), 1);
@@ -224,7 +230,7 @@ fn d17_memories_have_ids_to_get_update_and_delete_them_by() {
     assert!(store.update(id, Update::new().payload(text("y"), 1).class(RetentionClass::High)).unwrap());
     let memory = store.get(id).unwrap();
     assert_eq!((memory.payload.as_str(), memory.class), ("y", RetentionClass::High));
-    assert!(store.remove(id) && !store.remove(id) && store.get(id).is_none());
+    assert!(store.remove(id).unwrap() && !store.remove(id).unwrap() && store.get(id).is_none());
     assert!(!store.update(id, Update::new().payload(text("z"), 1)).unwrap());
     // An id is never given again.
     assert!(store.write(Memory::new(&[1.0, 0.0], text("x"))).unwrap().id() > id);
@@ -236,7 +242,7 @@ fn d18_an_age_of_zero_is_everything_that_is_not_protected() {
     let plain = store.write(Memory::new(&[1.0, 0.0], text("plain"))).unwrap().id();
     let critical = store.write(Memory::new(&[0.0, 1.0], text("critical")).critical()).unwrap().id();
     let pinned = store.write(Memory::new(&[-1.0, 0.0], text("pinned"))).unwrap().id();
-    store.pin(pinned);
+    store.pin(pinned).unwrap();
     let dry = store.prune(Prune::new().older_than(Duration::ZERO).dry_run()).unwrap();
     assert_eq!((dry.removed, dry.remaining, store.len()), (1, 2, 3));
     assert_eq!(store.prune(Prune::new().older_than(Duration::ZERO)).unwrap().removed, 1);

@@ -74,7 +74,9 @@ impl Data {
 const YEARS: f64 = 3.0 * 365.0 * 24.0;
 
 fn fill<F: Fn(ConfigBuilder) -> ConfigBuilder>(
-    data: &mut Data, rows: usize, configure: F,
+    data: &mut Data,
+    rows: usize,
+    configure: F,
 ) -> (MemoryStore<(), ManualClock>, Vec<Row>) {
     let config = configure(Config::builder(data.dimensions).dedup(None)).build().expect("a configuration");
     let store = MemoryStore::with_clock(config, ManualClock::default()).expect("a store");

@@ -46,7 +46,9 @@ impl Model {
     }
 
     fn effective(&self, kept: &Kept, now: Timestamp) -> f64 {
-        let base = f64::from(kept.row.importance) * f64::from(kept.row.weight) * self.config.scoring.recurrence(kept.row.recurrence);
+        let base = f64::from(kept.row.importance)
+            * f64::from(kept.row.weight)
+            * self.config.scoring.recurrence(kept.row.recurrence);
         base * self.config.decay.weight(kept.row.class, kept.row.seen, now)
     }
 
@@ -56,12 +58,22 @@ impl Model {
         let mut matching: Vec<_> = all.filter(|(_, similarity)| *similarity > dedup.threshold).collect();
         match dedup.pick {
             MatchPick::First => matching.sort_by_key(|(at, _)| self.kept[*at].row.id),
-            MatchPick::Best => matching.sort_by(|a, b| b.1.total_cmp(&a.1).then(self.kept[a.0].row.id.cmp(&self.kept[b.0].row.id))),
+            MatchPick::Best => {
+                matching.sort_by(|a, b| b.1.total_cmp(&a.1).then(self.kept[a.0].row.id.cmp(&self.kept[b.0].row.id)))
+            }
         }
         matching.first().copied()
     }
 
-    fn write(&mut self, vector: &[f32], payload: u64, at: Timestamp, class: RetentionClass, importance: f32, incident: Option<&'static str>) -> Result<Written, ()> {
+    fn write(
+        &mut self,
+        vector: &[f32],
+        payload: u64,
+        at: Timestamp,
+        class: RetentionClass,
+        importance: f32,
+        incident: Option<&'static str>,
+    ) -> Result<Written, ()> {
         let found = self.config.dedup.and_then(|dedup| self.find_match(vector, dedup).map(|found| (found, dedup)));
         if let Some(((index, similarity), dedup)) = found {
             let first_seen_counts = self.config.recency == Recency::FirstSeen;
@@ -98,7 +110,9 @@ impl Model {
         while self.kept.len() >= self.config.capacity && self.kept.iter().any(|kept| !Self::is_protected(kept)) {
             let candidates = self.kept.iter().enumerate().filter(|(_, kept)| !Self::is_protected(kept));
             let (index, _) = candidates
-                .min_by(|a, b| self.effective(a.1, at).total_cmp(&self.effective(b.1, at)).then(a.1.row.id.cmp(&b.1.row.id)))
+                .min_by(|a, b| {
+                    self.effective(a.1, at).total_cmp(&self.effective(b.1, at)).then(a.1.row.id.cmp(&b.1.row.id))
+                })
                 .expect("something to evict");
             self.evicted += 1;
             self.evicted_recurrences += u64::from(self.kept[index].row.recurrence);
@@ -106,7 +120,16 @@ impl Model {
         }
         let id = self.next_id;
         self.next_id += 1;
-        let row = oracle::Row { id, vector: vector.to_vec(), first_seen: at, seen: at, recurrence: 1, importance, weight: 1.0, class };
+        let row = oracle::Row {
+            id,
+            vector: vector.to_vec(),
+            first_seen: at,
+            seen: at,
+            recurrence: 1,
+            importance,
+            weight: 1.0,
+            class,
+        };
         self.kept.push(Kept { row, last_seen: at, pinned: false, payload, incident });
         Ok(Written::Inserted(MemoryId(id)))
     }
@@ -154,7 +177,8 @@ fn run(seed: u64, operations: usize) {
         .expect("a configuration");
     let clock = ManualClock::default();
     let store = MemoryStore::with_clock(config, clock.clone()).expect("a store");
-    let mut model = Model { kept: Vec::new(), next_id: 1, config: settings.clone(), evicted: 0, evicted_recurrences: 0 };
+    let mut model =
+        Model { kept: Vec::new(), next_id: 1, config: settings.clone(), evicted: 0, evicted_recurrences: 0 };
     let centres: Vec<Vec<f32>> = (0..12).map(|_| (0..DIMENSIONS).map(|_| rng.f32() - 0.5).collect()).collect();
     let (mut acknowledged, mut removed) = (0, 0);
     for operation in 0..operations {
@@ -178,7 +202,11 @@ fn run(seed: u64, operations: usize) {
                     (Ok(ours), Ok(theirs)) => {
                         acknowledged += 1;
                         assert_eq!(ours.id(), theirs.id(), "seed {seed}, operation {operation}: {ours:?} {theirs:?}");
-                        if let (Written::Merged { recurrence: a, similarity: x, .. }, Written::Merged { recurrence: b, similarity: y, .. }) = (ours, theirs) {
+                        if let (
+                            Written::Merged { recurrence: a, similarity: x, .. },
+                            Written::Merged { recurrence: b, similarity: y, .. },
+                        ) = (ours, theirs)
+                        {
                             assert!(a == b && (x - y).abs() < CLOSE);
                         }
                         assert_eq!(ours.is_merged(), theirs.is_merged());
@@ -211,7 +239,7 @@ fn run(seed: u64, operations: usize) {
                 }
             }
             12 => {
-                assert_eq!(store.remove(some_id), model.get(some_id.0).is_some());
+                assert_eq!(store.remove(some_id).expect("removed"), model.get(some_id.0).is_some());
                 if let Some(kept) = model.get(some_id.0) {
                     removed += u64::from(kept.row.recurrence);
                 }
@@ -220,7 +248,7 @@ fn run(seed: u64, operations: usize) {
             13 => {
                 let pins = rng.bool();
                 let was_there = if pins { store.pin(some_id) } else { store.unpin(some_id) };
-                assert_eq!(was_there, model.get(some_id.0).is_some());
+                assert_eq!(was_there.expect("pinned"), model.get(some_id.0).is_some());
                 if let Some(kept) = model.get(some_id.0) {
                     kept.pinned = pins;
                 }
@@ -255,16 +283,16 @@ fn run(seed: u64, operations: usize) {
             }
             16 if rng.usize(..8) == 0 => {
                 let score = rng.f64() * 0.02;
-                let goes = |model: &Model, kept: &Kept| {
-                    model.effective(kept, now) < score && !Model::is_protected(kept)
-                };
+                let goes =
+                    |model: &Model, kept: &Kept| model.effective(kept, now) < score && !Model::is_protected(kept);
                 let report = store.prune(Prune::new().below(score)).expect("a prune");
-                let leaving: Vec<u64> = model.kept.iter().filter(|kept| goes(&model, kept)).map(|kept| kept.row.id).collect();
+                let leaving: Vec<u64> =
+                    model.kept.iter().filter(|kept| goes(&model, kept)).map(|kept| kept.row.id).collect();
                 assert_eq!(report.removed, leaving.len());
                 removed += report.recurrences;
                 model.kept.retain(|kept| !leaving.contains(&kept.row.id));
             }
-            17 if rng.usize(..30) == 0 => store.compact(),
+            17 if rng.usize(..30) == 0 => store.compact().expect("compacted"),
             _ => {
                 let query = vector(&mut rng, &centres);
                 let rows: Vec<oracle::Row> = model.kept.iter().map(|kept| kept.row.clone()).collect();
@@ -275,7 +303,10 @@ fn run(seed: u64, operations: usize) {
                 assert_best(&pairs, &ranked, k);
                 for hit in &found {
                     let kept = model.get(hit.id.0).expect("a memory that there is");
-                    assert_eq!((*hit.payload, hit.recurrence, hit.class), (kept.payload, kept.row.recurrence, kept.row.class));
+                    assert_eq!(
+                        (*hit.payload, hit.recurrence, hit.class),
+                        (kept.payload, kept.row.recurrence, kept.row.class)
+                    );
                     if settings.recency == Recency::LastAccessed {
                         kept.last_seen = now;
                         kept.row.seen = now;
@@ -310,7 +341,8 @@ fn compare(store: &MemoryStore<u64, ManualClock>, model: &mut Model, seed: u64, 
         assert_eq!(store.vector(ours.id).as_ref(), Some(&kept.row.vector));
     }
     for name in INCIDENTS {
-        let ids: Vec<u64> = model.kept.iter().filter(|kept| kept.incident == Some(name)).map(|kept| kept.row.id).collect();
+        let ids: Vec<u64> =
+            model.kept.iter().filter(|kept| kept.incident == Some(name)).map(|kept| kept.row.id).collect();
         let ours = store.incident(name).map(|incident| incident.timeline.iter().map(|m| m.id.0).collect::<Vec<_>>());
         assert_eq!(ours.unwrap_or_default(), ids);
     }

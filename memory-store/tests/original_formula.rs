@@ -39,7 +39,8 @@ fn the_additive_score_is_the_originals() {
 fn the_documented_product_is_the_multiplicative_score() {
     let scoring = Scoring::Multiplicative(Weights { importance: 0.0, ..Weights::default() });
     let temporal = DecayTable::per_hour(0.1).weight(RetentionClass::Low, hours(0.0), hours(12.0));
-    let parts = ScoreParts { similarity: 0.8, temporal, recurrence: scoring.recurrence(4), importance: 0.5, weight: 1.0 };
+    let parts =
+        ScoreParts { similarity: 0.8, temporal, recurrence: scoring.recurrence(4), importance: 0.5, weight: 1.0 };
     near(scoring.score(&parts), 0.709539631);
 }
 
@@ -63,7 +64,9 @@ fn the_golden_trace_of_the_original_comes_out() {
     clock.set(hours(2.0));
     let merged = store.write(Memory::new(&[0.9, 0.1, 0.0], "A again")).unwrap();
     assert_eq!(merged.id(), a);
-    assert!(matches!(merged, memory_store::Written::Merged { recurrence: 2, similarity, .. } if (similarity - 0.993884).abs() < 1e-6));
+    assert!(
+        matches!(merged, memory_store::Written::Merged { recurrence: 2, similarity, .. } if (similarity - 0.993884).abs() < 1e-6)
+    );
     clock.set(hours(3.0));
     let c = store.write(Memory::new(&[0.6, 0.8, 0.0], "C")).unwrap();
     assert!(!c.is_merged());
@@ -76,7 +79,8 @@ fn the_golden_trace_of_the_original_comes_out() {
         assert!((hit.score - score).abs() < 1e-7, "{} is not {score}", hit.score);
     }
     assert_eq!(found.len(), 3);
-    let replayed: Vec<&str> = store.replay(hours(0.0)..=hours(3.0)).unwrap().iter().map(|memory| *memory.payload).collect();
+    let replayed: Vec<&str> =
+        store.replay(hours(0.0)..=hours(3.0)).unwrap().iter().map(|memory| *memory.payload).collect();
     assert_eq!(replayed, ["A", "B", "C"]);
     clock.set(hours(26.0));
     let report = store.prune(Prune::new().older_than(Duration::from_secs(24 * 3600))).unwrap();

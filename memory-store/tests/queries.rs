@@ -5,7 +5,8 @@ mod oracle;
 use std::time::Duration;
 
 use memory_store::{
-    Config, DecayTable, Exactness, ManualClock, Memory, MemoryId, MemoryStore, Query, Recency, RetentionClass, Scoring, Timestamp,
+    Config, DecayTable, Exactness, ManualClock, Memory, MemoryId, MemoryStore, Query, Recency, RetentionClass, Scoring,
+    Timestamp,
 };
 use oracle::{Row, assert_best, rank};
 
@@ -37,7 +38,16 @@ fn filled(rows: usize) -> Filled {
             memory = memory.incident(incident);
         }
         let id = filled.store.write(memory).unwrap().id().0;
-        filled.rows.push(Row { id, vector, first_seen: seen, seen, recurrence: 1, importance: 0.5, weight: 1.0, class });
+        filled.rows.push(Row {
+            id,
+            vector,
+            first_seen: seen,
+            seen,
+            recurrence: 1,
+            importance: 0.5,
+            weight: 1.0,
+            class,
+        });
         filled.incidents.push(incident);
     }
     filled
@@ -160,8 +170,8 @@ fn incidents_are_told_in_order_and_found_by_likeness() {
     assert_eq!((similar[0].closest, similar[0].memories), (alike, 2));
     assert_eq!(store.similar_incidents("alpha", 1).len(), 1);
     assert!(store.incident("omega").is_none() && store.similar_incidents("omega", 3).is_empty());
-    store.remove(late);
-    store.remove(early);
+    store.remove(late).unwrap();
+    store.remove(early).unwrap();
     assert!(store.incident("alpha").is_none(), "an incident ends with its last memory");
 }
 
@@ -170,10 +180,14 @@ fn a_condition_may_use_the_store_and_its_panic_is_its_querys_alone() {
     let filled = filled(300);
     let query = filled.rows[7].vector.clone();
     let store = &filled.store;
-    let inner = |id: MemoryId, _: &u32| store.get(id).is_some() && !store.retrieve(&Query::new(&query, 1)).unwrap().hits.is_empty();
+    let inner = |id: MemoryId, _: &u32| {
+        store.get(id).is_some() && !store.retrieve(&Query::new(&query, 1)).unwrap().hits.is_empty()
+    };
     assert_eq!(store.retrieve(&Query::new(&query, 3).matching(&inner)).unwrap().hits.len(), 3);
     let panics = |_: MemoryId, _: &u32| -> bool { panic!("a condition's own") };
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.retrieve(&Query::new(&query, 3).matching(&panics))));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        store.retrieve(&Query::new(&query, 3).matching(&panics))
+    }));
     assert!(outcome.is_err());
     assert_eq!(store.retrieve(&Query::new(&query, 3)).unwrap().hits.len(), 3);
     store.write(Memory::new(&query, 1)).unwrap();

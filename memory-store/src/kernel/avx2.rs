@@ -1,35 +1,29 @@
 //! The loops with AVX2 and FMA.
 #![allow(unsafe_code)]
 
-use super::{PLANE_BLOCK, PLANE_GROUPS, ROWS, next_rows};
+use super::{BATCH, PLANE_BLOCK, PLANE_GROUPS, ROWS, Work, batch, next_rows, scalar};
 use std::arch::x86_64::*;
-
-/// Rows whose dot products are computed side by side, so that the query is widened once for all of them.
-const BATCH: usize = 4;
 
 /// See [`Kernel::run`](super::Kernel::run).
 #[target_feature(enable = "avx2,fma")]
-#[inline]
-pub(super) fn run<R>(work: impl FnOnce() -> R) -> R {
-    work()
+pub(super) fn run<W: Work>(work: W) -> W::Output {
+    work.run()
 }
 
 /// See [`Kernel::dots`](super::Kernel::dots).
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn dots(codes: &[u8], query: &[i8], query_sum: i32, mut mask: u64, out: &mut [i32; ROWS]) {
-    let stride = query.len();
     let query = query.as_chunks::<16>().0;
     let offset = _mm_set1_epi32(128 * query_sum);
     while mask != 0 {
         let (rows, left) = next_rows::<BATCH>(mask);
         mask = left;
-        let sums =
-            _mm_sub_epi32(dots_of(rows.map(|row| codes[row * stride..][..stride].as_chunks::<16>().0), query), offset);
+        let sums = _mm_sub_epi32(dots_of(batch(codes, query.len(), rows), query), offset);
         let mut dots = [0i32; BATCH];
-        // SAFETY: the array has the 16 bytes of the register.
+        // SAFETY: the array has the 16 bytes of the register; an unaligned store takes any address.
         unsafe { _mm_storeu_si128(dots.as_mut_ptr().cast(), sums) };
-        for (row, dot) in rows.into_iter().zip(dots) {
-            out[row] = dot;
+        for k in 0..BATCH {
+            out[rows[k]] = dots[k];
         }
     }
 }
@@ -41,10 +35,9 @@ pub(super) fn dots(codes: &[u8], query: &[i8], query_sum: i32, mut mask: u64, ou
 #[inline]
 fn dots_of(rows: [&[[u8; 16]]; BATCH], query: &[[i8; 16]]) -> __m128i {
     let mut sums = [_mm256_setzero_si256(); BATCH];
-    let rows = rows.map(|row| &row[..query.len()]);
-    for (i, query) in query.iter().enumerate() {
+    for i in 0..query.len() {
         // SAFETY: the array has the 16 bytes of the register; an unaligned load takes any address.
-        let query = _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(query.as_ptr().cast()) });
+        let query = _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(query[i].as_ptr().cast()) });
         for k in 0..BATCH {
             let codes = _mm256_cvtepu8_epi16(load_half(&rows[k][i]));
             sums[k] = _mm256_add_epi32(sums[k], _mm256_madd_epi16(codes, query));
@@ -152,6 +145,49 @@ fn half_sums(plane: &[u8], lut: &[[u8; 16]], half: usize, least: u16, sums: &mut
     let reaches = |rows: __m256i| _mm256_cmpeq_epi16(_mm256_max_epu16(rows, least), rows);
     let packed = _mm256_packs_epi16(reaches(first), reaches(second));
     _mm256_movemask_epi8(_mm256_permute4x64_epi64::<0xD8>(packed)).cast_unsigned()
+}
+
+/// See [`Kernel::hadamard`](super::Kernel::hadamard).
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn hadamard(values: &mut [f32], factors: &[f32], other: &mut [f32]) {
+    if values.len() < 2 * LANES {
+        return scalar::hadamard(values, factors, other);
+    }
+    for (value, &factor) in values.iter_mut().zip(factors) {
+        *value *= factor;
+    }
+    let steps = values.len().ilog2();
+    for i in 0..steps {
+        if i % 2 == 0 { step(values, other) } else { step(other, values) }
+    }
+    if steps % 2 == 1 {
+        values.copy_from_slice(other);
+    }
+}
+
+/// Floats in a register.
+const LANES: usize = 8;
+
+/// Sums and differences of the halves of `from`, next to each other.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn step(from: &[f32], to: &mut [f32]) {
+    let (low, high) = from.split_at(from.len() / 2);
+    let (low, high, to) =
+        (low.as_chunks::<LANES>().0, high.as_chunks::<LANES>().0, to.as_chunks_mut::<{ 2 * LANES }>().0);
+    for ((low, high), to) in low.iter().zip(high).zip(to) {
+        // SAFETY: the arrays have the eight floats of a register; an unaligned load takes any address.
+        let (a, b) = unsafe { (_mm256_loadu_ps(low.as_ptr()), _mm256_loadu_ps(high.as_ptr())) };
+        let (sum, difference) = (_mm256_add_ps(a, b), _mm256_sub_ps(a, b));
+        // Interleaving works within 128-bit lanes: the lower ones of both results come first.
+        let (even, odd) = (_mm256_unpacklo_ps(sum, difference), _mm256_unpackhi_ps(sum, difference));
+        let [left, right] = to.as_chunks_mut::<LANES>().0 else { unreachable!("16 floats are twice eight") };
+        // SAFETY: the arrays have the eight floats of a register; an unaligned store takes any address.
+        unsafe {
+            _mm256_storeu_ps(left.as_mut_ptr(), _mm256_permute2f128_ps::<0x20>(even, odd));
+            _mm256_storeu_ps(right.as_mut_ptr(), _mm256_permute2f128_ps::<0x31>(even, odd));
+        }
+    }
 }
 
 /// 32 bytes as a register.

@@ -1,17 +1,13 @@
 //! The loops with AVX-512: byte dot products (`vpdpbusd`) and 64-entry byte tables (`vpermb`).
 #![allow(unsafe_code)]
 
-use super::{PLANE_BLOCK, PLANE_GROUPS, ROWS, next_rows};
+use super::{BATCH, PLANE_BLOCK, PLANE_GROUPS, ROWS, Work, batch, next_rows, scalar};
 use std::arch::x86_64::*;
-
-/// Rows whose dot products are computed side by side. One row alone would wait for the latency of its own sums.
-const BATCH: usize = 4;
 
 /// See [`Kernel::run`](super::Kernel::run).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-#[inline]
-pub(super) fn run<R>(work: impl FnOnce() -> R) -> R {
-    work()
+pub(super) fn run<W: Work>(work: W) -> W::Output {
+    work.run()
 }
 
 /// See [`Kernel::dots`](super::Kernel::dots).
@@ -20,40 +16,38 @@ pub(super) fn dots(codes: &[u8], query: &[i8], query_sum: i32, mask: u64, out: &
     if mask == 0 {
         return;
     }
-    let stride = query.len();
     let query = query.as_chunks::<64>().0;
     let offset = _mm_set1_epi32(128 * query_sum);
     let (mut rows, mut left) = next_rows::<BATCH>(mask);
     loop {
-        let upcoming = (left != 0).then(|| next_rows::<BATCH>(left));
-        if let Some((rows, _)) = upcoming {
-            for row in rows {
-                prefetch(&codes[row * stride..][..stride]);
-            }
-        }
+        let (upcoming, after) = if left == 0 { (rows, 0) } else { next_rows::<BATCH>(left) };
         let sums =
-            _mm_sub_epi32(dots_of(rows.map(|row| codes[row * stride..][..stride].as_chunks::<64>().0), query), offset);
+            _mm_sub_epi32(dots_of(batch(codes, query.len(), rows), batch(codes, query.len(), upcoming), query), offset);
         let mut dots = [0i32; BATCH];
-        // SAFETY: the array has the 16 bytes of the register.
+        // SAFETY: the array has the 16 bytes of the register; an unaligned store takes any address.
         unsafe { _mm_storeu_si128(dots.as_mut_ptr().cast(), sums) };
-        for (row, dot) in rows.into_iter().zip(dots) {
-            out[row] = dot;
+        for k in 0..BATCH {
+            out[rows[k]] = dots[k];
         }
-        let Some(next) = upcoming else { return };
-        (rows, left) = next;
+        if left == 0 {
+            return;
+        }
+        (rows, left) = (upcoming, after);
     }
 }
 
 /// `Σ code * query` of four rows, the codes taken as they are, without sign.
+///
+/// Asks for the rows that come after them on the way: a sparse mask hops in ways that the machine does not foresee.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 #[inline]
-fn dots_of(rows: [&[[u8; 64]]; BATCH], query: &[[i8; 64]]) -> __m128i {
+fn dots_of(rows: [&[[u8; 64]]; BATCH], upcoming: [&[[u8; 64]]; BATCH], query: &[[i8; 64]]) -> __m128i {
     let mut sums = [_mm512_setzero_si512(); BATCH];
-    let rows = rows.map(|row| &row[..query.len()]);
-    for (i, query) in query.iter().enumerate() {
+    for i in 0..query.len() {
         // SAFETY: the array has the 64 bytes of the register; an unaligned load takes any address.
-        let query = unsafe { _mm512_loadu_si512(query.as_ptr().cast()) };
+        let query = unsafe { _mm512_loadu_si512(query[i].as_ptr().cast()) };
         for k in 0..BATCH {
+            _mm_prefetch::<_MM_HINT_T0>(upcoming[k].as_ptr().wrapping_add(i).cast());
             sums[k] = _mm512_dpbusd_epi32(sums[k], load(&rows[k][i]), query);
         }
     }
@@ -64,15 +58,6 @@ fn dots_of(rows: [&[[u8; 64]]; BATCH], query: &[[i8; 64]]) -> __m128i {
     let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
     let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
     _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
-}
-
-/// Asks for a row ahead of its use: a sparse mask hops in ways that the machine does not foresee.
-#[inline(always)]
-fn prefetch(row: &[u8]) {
-    for line in row.as_chunks::<64>().0 {
-        // SAFETY: a prefetch reads nothing that the program could see and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-    }
 }
 
 /// See [`Kernel::dot_and_square`](super::Kernel::dot_and_square).
@@ -153,6 +138,49 @@ pub(super) fn sign_sums(plane: &[u8], lut: &[[u8; 16]], least: u16, sums: &mut [
         mask |= u64::from(_mm256_cmpge_epu16_mask(total, least)) << (16 * i);
     }
     mask
+}
+
+/// See [`Kernel::hadamard`](super::Kernel::hadamard).
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+pub(super) fn hadamard(values: &mut [f32], factors: &[f32], other: &mut [f32]) {
+    if values.len() < 2 * LANES {
+        return scalar::hadamard(values, factors, other);
+    }
+    for (value, &factor) in values.iter_mut().zip(factors) {
+        *value *= factor;
+    }
+    let steps = values.len().ilog2();
+    for i in 0..steps {
+        if i % 2 == 0 { step(values, other) } else { step(other, values) }
+    }
+    if steps % 2 == 1 {
+        values.copy_from_slice(other);
+    }
+}
+
+/// Floats in a register.
+const LANES: usize = 16;
+
+/// Sums and differences of the halves of `from`, next to each other.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[inline]
+fn step(from: &[f32], to: &mut [f32]) {
+    let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    let second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+    let (low, high) = from.split_at(from.len() / 2);
+    let (low, high, to) =
+        (low.as_chunks::<LANES>().0, high.as_chunks::<LANES>().0, to.as_chunks_mut::<{ 2 * LANES }>().0);
+    for ((low, high), to) in low.iter().zip(high).zip(to) {
+        // SAFETY: the arrays have the 16 floats of a register; an unaligned load takes any address.
+        let (a, b) = unsafe { (_mm512_loadu_ps(low.as_ptr()), _mm512_loadu_ps(high.as_ptr())) };
+        let (sum, difference) = (_mm512_add_ps(a, b), _mm512_sub_ps(a, b));
+        let [left, right] = to.as_chunks_mut::<LANES>().0 else { unreachable!("32 floats are twice 16") };
+        // SAFETY: the arrays have the 16 floats of a register; an unaligned store takes any address.
+        unsafe {
+            _mm512_storeu_ps(left.as_mut_ptr(), _mm512_permutex2var_ps(sum, first, difference));
+            _mm512_storeu_ps(right.as_mut_ptr(), _mm512_permutex2var_ps(sum, second, difference));
+        }
+    }
 }
 
 /// 64 bytes as a register.

@@ -149,14 +149,35 @@ impl Kernel {
         }
     }
 
-    /// Runs plain code compiled for this level, so that the compiler may use its vectors.
+    /// The Walsh–Hadamard transform of `values` times `factors`, component by component; `other` is scratch.
     ///
-    /// What `work` calls has to be `#[inline(always)]` to gain from it. The result does not depend on the level: the compiler
-    /// neither reorders nor fuses floating-point operations.
-    #[inline]
-    pub(crate) fn run<R>(self, work: impl FnOnce() -> R) -> R {
+    /// # Panics
+    /// When the lengths differ or are no power of two.
+    pub(crate) fn hadamard(self, values: &mut [f32], factors: &[f32], other: &mut [f32]) {
+        assert!(values.len().is_power_of_two(), "only powers of two can be halved to the end");
+        assert_eq!(
+            (factors.len(), other.len()),
+            (values.len(), values.len()),
+            "one factor and one slot for each value"
+        );
         match self.0 {
-            Level::Scalar => work(),
+            Level::Scalar => scalar::hadamard(values, factors, other),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel of this level is only made where its instructions were found.
+            Level::Avx2 => unsafe { avx2::hadamard(values, factors, other) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel of this level is only made where its instructions were found.
+            Level::Avx512 => unsafe { avx512::hadamard(values, factors, other) },
+        }
+    }
+
+    /// Does plain work compiled for this level, so that the compiler may use its vectors.
+    ///
+    /// The result does not depend on the level: the compiler neither reorders nor fuses floating-point operations.
+    #[inline]
+    pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
+        match self.0 {
+            Level::Scalar => work.run(),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel of this level is only made where its instructions were found.
             Level::Avx2 => unsafe { avx2::run(work) },
@@ -165,6 +186,18 @@ impl Kernel {
             Level::Avx512 => unsafe { avx512::run(work) },
         }
     }
+}
+
+/// Plain code that is compiled once for each level.
+///
+/// A trait and not a closure, because only what is inlined into a function for some instructions may use them: `run` and all that
+/// it calls have to be `#[inline(always)]`, which a closure cannot say.
+pub(crate) trait Work {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn run(self) -> Self::Output;
 }
 
 /// Whether the instructions of `Level::Avx2` are there.
@@ -184,6 +217,22 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni")
         && is_x86_feature_detected!("avx512vbmi")
+}
+
+/// Rows whose dot products are computed side by side: one alone would wait for its own sums, and the query is loaded once.
+#[cfg(target_arch = "x86_64")]
+const BATCH: usize = 4;
+
+/// The codes of some rows, in registers of `N` bytes, `registers` of them a row.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn batch<const N: usize>(codes: &[u8], registers: usize, rows: [usize; BATCH]) -> [&[[u8; N]]; BATCH] {
+    let codes = codes.as_chunks().0;
+    let mut batch = [&codes[..0]; BATCH];
+    for k in 0..BATCH {
+        batch[k] = &codes[rows[k] * registers..][..registers];
+    }
+    batch
 }
 
 /// The next rows of a mask, as many as a level works on at once, and the mask without them.

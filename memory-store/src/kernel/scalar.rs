@@ -52,3 +52,28 @@ pub(super) fn sign_sums(plane: &[u8], lut: &[[u8; 16]], least: u16, sums: &mut [
     }
     sums.iter().enumerate().fold(0, |mask, (row, &sum)| mask | u64::from(sum >= least) << row)
 }
+
+/// See [`Kernel::hadamard`](super::Kernel::hadamard).
+///
+/// Every step has the same shape (halves in, neighbours out), after which the index has turned by one bit; when all bits had their
+/// turn it stands as it did. So no step has distances shorter than a register, which is what slows the usual form down.
+pub(super) fn hadamard(values: &mut [f32], factors: &[f32], other: &mut [f32]) {
+    for (value, factor) in values.iter_mut().zip(factors) {
+        *value *= factor;
+    }
+    let steps = values.len().ilog2();
+    for i in 0..steps {
+        if i % 2 == 0 { step(values, other) } else { step(other, values) }
+    }
+    if steps % 2 == 1 {
+        values.copy_from_slice(other);
+    }
+}
+
+/// Sums and differences of the halves of `from`, next to each other.
+fn step(from: &[f32], to: &mut [f32]) {
+    let (low, high) = from.split_at(from.len() / 2);
+    for ((pair, &a), &b) in to.as_chunks_mut::<2>().0.iter_mut().zip(low).zip(high) {
+        *pair = [a + b, a - b];
+    }
+}

@@ -99,6 +99,24 @@ fn dot_and_square_has_the_same_bits_on_every_level_in_every_dimension() {
     }
 }
 
+/// `hadamard` has the same bits on every level, for every power of two that dimensions have.
+#[test]
+fn hadamard_has_the_same_bits_on_every_level() {
+    let (scalar, levels) = levels();
+    let mut rng = fastrand::Rng::with_seed(4);
+    for span in (0..=13).map(|bits| 1 << bits) {
+        let values: Vec<f32> = (0..span).map(|_| rng.f32() - 0.5).collect();
+        let factors: Vec<f32> = (0..span).map(|_| if rng.bool() { 0.3 } else { -0.3 }).collect();
+        let (mut expected, mut other) = (values.clone(), vec![0.0; span]);
+        scalar.hadamard(&mut expected, &factors, &mut other);
+        for level in &levels {
+            let mut out = values.clone();
+            level.hadamard(&mut out, &factors, &mut other);
+            assert_eq!(out, expected, "{} on {span} values", level.name());
+        }
+    }
+}
+
 /// `sign_sums` and its mask are the same on every level, for every number of groups that up to 4096 dimensions make.
 #[test]
 fn sign_sums_are_the_same_on_every_level_in_every_dimension() {

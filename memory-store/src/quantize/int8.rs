@@ -1,7 +1,7 @@
 //! One byte a dimension, with what was lost.
 
 use super::{ROUNDING, UNIT_ROUNDOFF, nearest};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Work};
 
 /// What no code accounts for in [`bounds`], in units of cosine; derived there.
 const SLOP: f32 = 3.0 * ROUNDING;
@@ -17,15 +17,15 @@ pub(crate) struct Int8 {
 
 /// Writes the codes of a rotated unit vector, in offset binary (128 is zero).
 ///
-/// They span the largest component exactly. Clipping it to get finer steps was tried and loses: with 254 steps the error of one
-/// clipped component soon outweighs what all the others gain.
+/// They span the largest component exactly. Clipping it to get finer steps loses: for Gaussian vectors of 384 dimensions the mean
+/// residual is 0.0072 so, 0.0073 when 1 % is clipped and 0.0086 when 3 % are.
 ///
 /// # Panics
-/// When the lengths differ.
+/// When the lengths differ or are no multiple of 64.
 pub(crate) fn encode(unit: &[f32], codes: &mut [u8]) -> Int8 {
     assert_eq!(unit.len(), codes.len(), "one code for each component");
-    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "128 ± 127 is a byte")]
-    Kernel::detect().run(|| quantize(unit, codes, |level| (level + 128) as u8))
+    assert!(unit.len().is_multiple_of(64), "vectors are padded");
+    Kernel::detect().run(Quantize { unit, codes })
 }
 
 /// The codes of a query, which are signed, and what belongs to them. Its memory is used again by the next query.
@@ -43,14 +43,15 @@ pub(crate) struct QueryCode {
 
 impl QueryCode {
     /// Replaces the query by another rotated unit vector.
+    ///
+    /// # Panics
+    /// When its length is no multiple of 64.
     pub(crate) fn encode(&mut self, unit: &[f32]) {
+        assert!(unit.len().is_multiple_of(64), "vectors are padded");
         self.codes.resize(unit.len(), 0);
         let codes = &mut self.codes[..];
-        #[expect(clippy::cast_possible_truncation, reason = "±127 is a signed byte")]
-        let (code, sum) = Kernel::detect().run(|| {
-            let code = quantize(unit, codes, |level| level as i8);
-            (code, codes.iter().map(|&code| i32::from(code)).sum())
-        });
+        let code = Kernel::detect().run(Quantize { unit, codes });
+        let sum = codes.iter().map(|&code| i32::from(code)).sum();
         (self.sum, self.scale, self.residual) = (sum, code.scale, code.residual);
     }
 }
@@ -59,24 +60,66 @@ impl QueryCode {
 ///
 /// With `u = 2⁻²⁴`: a computed component of the rest, `x − scale · level`, is off by one rounding of the product and one of the
 /// difference. Over the vector that is at most `u (|x| + rest) + u rest`; as `|x| ≤ 1 + ROUNDING` and the rest is never longer
-/// than `x`, less than `4 u`. Squares that underflow lose less than `2⁻⁶⁰`. Summing the squares in 16 lanes of `n / 16` and the
-/// final root cost at most `(n / 16 + 8) u ≤ n u` of the length, `n` being a multiple of 64 or the sum having fewer terms.
-#[inline(always)]
-fn quantize<T>(unit: &[f32], codes: &mut [T], code: impl Fn(i32) -> T) -> Int8 {
-    let largest = f32::from_bits(unit.iter().map(|x| x.to_bits() & 0x7FFF_FFFF).max().unwrap_or(0));
-    let scale = largest / 127.0;
-    let steps = if scale > 0.0 { 127.0 / largest } else { 0.0 };
-    let mut squares = [0.0f32; 16];
-    for (xs, codes) in unit.chunks(16).zip(codes.chunks_mut(16)) {
-        for ((&x, slot), square) in xs.iter().zip(codes).zip(&mut squares) {
-            let level = nearest(x * steps);
-            *slot = code(level);
-            let rest = x - scale * level as f32;
-            *square += rest * rest;
+/// than `x`, less than `4 u`. Squares that underflow lose less than `2⁻⁶⁰`. Summing the squares in 64 lanes of `n / 64` and the
+/// final root cost at most `(n / 64 + 12) u ≤ (n + 8) u` of the length, `n` being at least 64.
+struct Quantize<'a, T> {
+    unit: &'a [f32],
+    codes: &'a mut [T],
+}
+
+impl<T: Code> Work for Quantize<'_, T> {
+    type Output = Int8;
+
+    #[inline(always)]
+    fn run(self) -> Int8 {
+        // Floats without their sign are in the order of their bits.
+        let mut widest = 0;
+        for x in self.unit {
+            widest = widest.max(x.to_bits() & 0x7FFF_FFFF);
         }
+        let largest = f32::from_bits(widest);
+        let scale = largest / 127.0;
+        let steps = if scale > 0.0 { 127.0 / largest } else { 0.0 };
+        let mut squares = [0.0f32; 64];
+        for (xs, codes) in self.unit.as_chunks::<64>().0.iter().zip(self.codes.as_chunks_mut::<64>().0) {
+            for i in 0..64 {
+                let level = nearest(xs[i] * steps);
+                codes[i] = T::of(level);
+                let rest = xs[i] - scale * level as f32;
+                squares[i] += rest * rest;
+            }
+        }
+        let mut half = 32;
+        while half > 0 {
+            for i in 0..half {
+                squares[i] += squares[i + half];
+            }
+            half /= 2;
+        }
+        let rest = squares[0];
+        let slack = 1.0 + (self.unit.len() as f32 + 8.0) * UNIT_ROUNDOFF;
+        Int8 { scale, residual: rest.sqrt() * slack + 4.0 * UNIT_ROUNDOFF }
     }
-    let rest = squares.iter().sum::<f32>().sqrt();
-    Int8 { scale, residual: rest * (1.0 + (unit.len() as f32 + 8.0) * UNIT_ROUNDOFF) + 4.0 * UNIT_ROUNDOFF }
+}
+
+/// How a level from -127 to 127 is written down.
+trait Code {
+    /// The code of a level.
+    fn of(level: i32) -> Self;
+}
+
+impl Code for i8 {
+    #[inline(always)]
+    fn of(level: i32) -> Self {
+        level as i8
+    }
+}
+
+impl Code for u8 {
+    #[inline(always)]
+    fn of(level: i32) -> Self {
+        (level as u8).wrapping_add(128)
+    }
 }
 
 /// The cosine of a query and a row: `(middle, radius)` of an interval that contains it.

@@ -4,12 +4,13 @@
 //! length sits in a few components. After a random rotation every vector looks like a Gaussian one, whatever it was before.
 
 use super::UNIT_ROUNDOFF;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Work};
 
 /// How often signs are flipped and both ends transformed.
 ///
-/// Measured on one-hot and few-hot vectors of 384 dimensions: one round leaves a third of a one-hot vector zero; after two the
-/// cosine to the own signs and the largest component are those of Gaussian vectors, and a third round changes neither.
+/// Measured in 384 dimensions, over 20 seeds: after one round the cosine between a vector of two equal spikes and its signs can be
+/// as low as 0.58, after two it is 0.796 in the mean and 0.74 at least, where Gaussian vectors have 0.798 and 0.755. A third round
+/// gains 0.002 in the mean.
 const ROUNDS: usize = 2;
 
 /// Most dimensions that the bounds are derived for.
@@ -54,6 +55,36 @@ impl Rotation {
         Self { dim, factors, kernel: Kernel::detect() }
     }
 
+    /// The same rotation computed by another level.
+    #[cfg(test)]
+    pub(super) fn on(self, kernel: Kernel) -> Self {
+        Self { kernel, ..self }
+    }
+
+    /// The rotated unit vector in double precision, by the textbook form of the transform.
+    #[cfg(test)]
+    pub(super) fn exact(&self, vector: &[f32]) -> Vec<f64> {
+        let length = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+        let mut unit: Vec<f64> = vector.iter().map(|&x| f64::from(x) / length).collect();
+        let span = 1 << self.dim.ilog2();
+        for (i, factors) in self.factors.chunks_exact(span).enumerate() {
+            let start = if i % 2 == 0 { 0 } else { self.dim - span };
+            let values = &mut unit[start..start + span];
+            for (value, factor) in values.iter_mut().zip(factors) {
+                *value *= f64::from(factor.signum()) / (span as f64).sqrt();
+            }
+            let mut distance = 1;
+            while distance < span {
+                for low in (0..span).filter(|low| low & distance == 0) {
+                    let (a, b) = (values[low], values[low + distance]);
+                    (values[low], values[low + distance]) = (a + b, a - b);
+                }
+                distance *= 2;
+            }
+        }
+        unit
+    }
+
     /// Length of a rotated vector: the dimensions rounded up to a multiple of 64.
     pub(crate) fn padded(&self) -> usize {
         self.dim.next_multiple_of(64)
@@ -82,55 +113,33 @@ impl Rotation {
             large = vec![0.0; span];
             &mut large[..]
         };
-        self.kernel.run(|| {
-            let (unit, padding) = out.split_at_mut(self.dim);
-            padding.fill(0.0);
-            normalize(vector, 1.0 / square.sqrt(), unit);
-            for factors in self.factors.chunks_exact(2 * span) {
-                let (first, last) = factors.split_at(span);
-                transform(&mut unit[..span], first, other);
-                transform(&mut unit[self.dim - span..], last, other);
-            }
-        });
+        let (unit, padding) = out.split_at_mut(self.dim);
+        padding.fill(0.0);
+        self.kernel.run(Scale { vector, factor: 1.0 / square.sqrt(), unit });
+        for factors in self.factors.chunks_exact(2 * span) {
+            let (first, last) = factors.split_at(span);
+            self.kernel.hadamard(&mut unit[..span], first, other);
+            self.kernel.hadamard(&mut unit[self.dim - span..], last, other);
+        }
         true
     }
 }
 
-/// Scales `vector` by a factor that may be out of the range of `f32`.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "this rounding is part of ROUNDING")]
-fn normalize(vector: &[f32], factor: f64, unit: &mut [f32]) {
-    for (unit, &x) in unit.iter_mut().zip(vector) {
-        *unit = (f64::from(x) * factor) as f32;
-    }
+/// Scales a vector by a factor that may be out of the range of `f32`.
+struct Scale<'a> {
+    vector: &'a [f32],
+    factor: f64,
+    unit: &'a mut [f32],
 }
 
-/// The Walsh–Hadamard transform of `values` times `factors`; `other` is scratch of the same length, a power of two.
-///
-/// Every step has the same shape (halves in, neighbours out), after which the index has turned by one bit; when all bits had their
-/// turn it stands as it did. So no step has distances shorter than a register, which is what slows the usual form down.
-#[inline(always)]
-fn transform(values: &mut [f32], factors: &[f32], other: &mut [f32]) {
-    for (value, factor) in values.iter_mut().zip(factors) {
-        *value *= factor;
-    }
-    let steps = values.len().ilog2();
-    let (mut from, mut to) = (&mut *values, &mut *other);
-    for _ in 0..steps {
-        step(from, to);
-        (from, to) = (to, from);
-    }
-    if steps % 2 == 1 {
-        values.copy_from_slice(other);
-    }
-}
+impl Work for Scale<'_> {
+    type Output = ();
 
-/// Sums and differences of the halves of `from`, next to each other.
-#[inline(always)]
-fn step(from: &[f32], to: &mut [f32]) {
-    let (low, high) = from.split_at(from.len() / 2);
-    for ((pair, &a), &b) in to.as_chunks_mut::<2>().0.iter_mut().zip(low).zip(high) {
-        *pair = [a + b, a - b];
+    #[inline(always)]
+    fn run(self) {
+        for (unit, &x) in self.unit.iter_mut().zip(self.vector) {
+            *unit = (f64::from(x) * self.factor) as f32;
+        }
     }
 }
 

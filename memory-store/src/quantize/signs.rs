@@ -5,7 +5,7 @@
 //! with `S = Σ σ_i q_i`, which tables of four dimensions each add up for 64 rows at a time.
 
 use super::{ROUNDING, UNIT_ROUNDOFF, nearest};
-use crate::kernel::{Kernel, PLANE_BLOCK, ROWS};
+use crate::kernel::{Kernel, PLANE_BLOCK, ROWS, Work};
 
 /// The sign that code `code` has in the plane, as the sign bit of a float: set for a minus.
 #[inline(always)]
@@ -19,16 +19,30 @@ fn minus(code: u8) -> u32 {
 /// larger `α`, hence a smaller least angle `β − α` to a query, hence a larger upper bound of the row's cosine. For the same reason
 /// the least of several rows' alignments may stand for each of them.
 ///
-/// With `u = 2⁻²⁴`, adding `n` numbers in 16 lanes is off by `(n / 16 + 5) u Σ |x_i| ≤ (n / 16 + 5) u √dim (1 + ρ)`, and the
+/// With `u = 2⁻²⁴`, adding `n` numbers in 16 lanes is off by `(n / 16 + 17) u Σ |x_i| ≤ (n / 16 + 17) u √dim (1 + ρ)`, and the
 /// division and the subtraction by a few `u`.
 ///
 /// # Panics
 /// When either is shorter than `dim`.
 pub(crate) fn alignment(unit: &[f32], codes: &[u8], dim: usize) -> f32 {
-    let (unit, codes) = (&unit[..dim], &codes[..dim]);
-    let sum = Kernel::detect().run(|| {
+    let sum = Kernel::detect().run(Signed { unit: &unit[..dim], codes: &codes[..dim] });
+    sum / (dim as f32).sqrt() - ROUNDING - (dim as f32 / 16.0 + 24.0) * UNIT_ROUNDOFF
+}
+
+/// `Σ σ_i x_i`.
+struct Signed<'a> {
+    unit: &'a [f32],
+    codes: &'a [u8],
+}
+
+impl Work for Signed<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run(self) -> f32 {
         let mut sums = [0.0f32; 16];
-        let ((units, unit_tail), (signs, sign_tail)) = (unit.as_chunks::<16>(), codes.as_chunks::<16>());
+        let (units, unit_tail) = self.unit.as_chunks::<16>();
+        let (signs, sign_tail) = self.codes.as_chunks::<16>();
         for (xs, codes) in units.iter().zip(signs) {
             for ((sum, x), &code) in sums.iter_mut().zip(xs).zip(codes) {
                 *sum += f32::from_bits(x.to_bits() ^ minus(code));
@@ -37,9 +51,12 @@ pub(crate) fn alignment(unit: &[f32], codes: &[u8], dim: usize) -> f32 {
         for ((sum, x), &code) in sums.iter_mut().zip(unit_tail).zip(sign_tail) {
             *sum += f32::from_bits(x.to_bits() ^ minus(code));
         }
-        sums.iter().sum::<f32>()
-    });
-    sum / (dim as f32).sqrt() - ROUNDING - (dim as f32 / 16.0 + 24.0) * UNIT_ROUNDOFF
+        let mut total = 0.0;
+        for sum in sums {
+            total += sum;
+        }
+        total
+    }
 }
 
 /// Writes the sign plane of 64 rows of codes, `stride` bytes apart.
@@ -114,7 +131,7 @@ impl SignQuery {
         self.lut.clear();
         self.lut.resize(unit.len() / 4, [0; 16]);
         let lut = &mut self.lut[..groups];
-        let (step, base) = Kernel::detect().run(|| fill(&unit[..dim], lut, most));
+        let (step, base) = Kernel::detect().run(Fill { unit: &unit[..dim], lut, most });
         self.length = (dim as f64).sqrt();
         (self.step, self.base) = (step, base);
         self.error = groups as f32 * step * 0.5001 + self.length as f32 * (ROUNDING + 32.0 * UNIT_ROUNDOFF);
@@ -177,28 +194,51 @@ const SIGNS: [[f32; 16]; 4] = {
     signs
 };
 
-/// Fills the tables with at most `most` steps each; the length of a step, and what a sum of 0 stands for.
-#[inline(always)]
-fn fill(unit: &[f32], lut: &mut [[u8; 16]], most: f32) -> (f32, f32) {
-    let (whole, tail) = unit.as_chunks::<4>();
-    let mut rest = [0.0; 4];
-    rest[..tail.len()].copy_from_slice(tail);
-    let last = (!tail.is_empty()).then_some(&rest);
-    let reach = |q: &[f32; 4]| q[0].abs() + q[1].abs() + (q[2].abs() + q[3].abs());
-    let (mut total, mut widest) = (0.0f64, 0.0f32);
-    for q in whole.iter().chain(last) {
-        total += f64::from(reach(q));
-        widest = widest.max(reach(q));
-    }
-    // A query of zeros has zeros for entries, whatever the step.
-    let step = if widest > 0.0 { 2.0 * widest / most } else { 1.0 };
-    let per_unit = 1.0 / step;
-    for (table, q) in lut.iter_mut().zip(whole.iter().chain(last)) {
-        let reach = reach(q);
-        for (i, entry) in table.iter_mut().enumerate() {
-            let value = q[0] * SIGNS[0][i] + q[1] * SIGNS[1][i] + (q[2] * SIGNS[2][i] + q[3] * SIGNS[3][i]) + reach;
-            *entry = nearest(value * per_unit) as u8;
+/// Fills the tables with at most `most` steps each; gives the length of a step, and what a sum of 0 stands for.
+struct Fill<'a> {
+    unit: &'a [f32],
+    lut: &'a mut [[u8; 16]],
+    most: f32,
+}
+
+impl Work for Fill<'_> {
+    type Output = (f32, f32);
+
+    #[inline(always)]
+    fn run(self) -> (f32, f32) {
+        let (whole, tail) = self.unit.as_chunks::<4>();
+        let mut rest = [0.0; 4];
+        rest[..tail.len()].copy_from_slice(tail);
+        let (mut total, mut widest) = (f64::from(reach(&rest)), reach(&rest));
+        for q in whole {
+            total += f64::from(reach(q));
+            widest = widest.max(reach(q));
         }
+        // A query of zeros has zeros for entries, whatever the step.
+        let step = if widest > 0.0 { 2.0 * widest / self.most } else { 1.0 };
+        let (tables, last) = self.lut.split_at_mut(whole.len());
+        for (table, q) in tables.iter_mut().zip(whole) {
+            tabulate(table, q, 1.0 / step);
+        }
+        for table in last {
+            tabulate(table, &rest, 1.0 / step);
+        }
+        (step, -total as f32)
     }
-    (step, -total as f32)
+}
+
+/// The largest sum of four dimensions.
+#[inline(always)]
+fn reach(q: &[f32; 4]) -> f32 {
+    (q[0].abs() + q[1].abs()) + (q[2].abs() + q[3].abs())
+}
+
+/// The table of one group, in steps above its least sum.
+#[inline(always)]
+fn tabulate(table: &mut [u8; 16], q: &[f32; 4], per_unit: f32) {
+    let reach = reach(q);
+    for (i, entry) in table.iter_mut().enumerate() {
+        let sum = (q[0] * SIGNS[0][i] + q[1] * SIGNS[1][i]) + (q[2] * SIGNS[2][i] + q[3] * SIGNS[3][i]);
+        *entry = nearest((sum + reach) * per_unit) as u8;
+    }
 }

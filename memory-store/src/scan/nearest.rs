@@ -20,7 +20,9 @@ impl Match {
     pub(crate) fn better(self, other: Option<Self>, pick: MatchPick) -> Self {
         let Some(other) = other else { return self };
         let is_better = match pick {
-            MatchPick::Best => self.similarity > other.similarity || (self.similarity == other.similarity && self.id < other.id),
+            MatchPick::Best => {
+                self.similarity > other.similarity || (self.similarity == other.similarity && self.id < other.id)
+            }
             MatchPick::First => self.id < other.id,
         };
         if is_better { self } else { other }

@@ -5,7 +5,15 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 use std::ptr::NonNull;
+use std::sync::Arc;
+
+use bytemuck::AnyBitPattern;
+
+use crate::durable::sections::SectionFile;
+use crate::error::Error;
+use crate::mapping::Scratch;
 
 /// What a column may hold: kinds of which all zeros are a value, and that need no drop.
 ///
@@ -42,6 +50,17 @@ unsafe impl<T> Plain for std::mem::MaybeUninit<T> {}
 pub(crate) struct Column<T: Plain> {
     start: NonNull<T>,
     len: usize,
+    owner: Owner,
+}
+
+/// Whose memory a column is.
+enum Owner {
+    /// Allocated by the column.
+    Heap,
+    /// Pages that the operating system may write out.
+    Scratch { _pages: Scratch },
+    /// A file, which is read only.
+    File { _file: Arc<SectionFile> },
 }
 
 // SAFETY: a column is memory of its own, and goes with its values.
@@ -52,13 +71,35 @@ unsafe impl<T: Plain + Send + Sync> Sync for Column<T> {}
 impl<T: Plain> Column<T> {
     pub(crate) fn new(len: usize) -> Self {
         let Some(layout) = Self::layout(len) else {
-            return Self { start: NonNull::dangling(), len };
+            return Self { start: NonNull::dangling(), len, owner: Owner::Heap };
         };
         // SAFETY: the layout has a size above 0.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(memory.cast()) else { handle_alloc_error(layout) };
         huge_pages(memory, layout.size());
-        Self { start, len }
+        Self { start, len, owner: Owner::Heap }
+    }
+
+    /// With a directory, values in a file there that has no name: pages of it need not stay in memory.
+    pub(crate) fn in_dir(len: usize, dir: Option<&Path>) -> Result<Self, Error> {
+        let (Some(_), Some(layout)) = (dir, Self::layout(len)) else { return Ok(Self::new(len)) };
+        let pages = Scratch::new(dir, layout.size())?;
+        let start = NonNull::new(pages.as_ptr().cast()).expect("pages have an address");
+        Ok(Self { start, len, owner: Owner::Scratch { _pages: pages } })
+    }
+
+    /// The numbers of a section, of which there have to be `len`. They are never written.
+    pub(crate) fn of_file(file: &Arc<SectionFile>, tag: u32, len: usize) -> Result<Self, Error>
+    where
+        T: AnyBitPattern,
+    {
+        let numbers = file.numbers::<T>(tag)?;
+        if numbers.len() != len {
+            let reason = format!("section {tag} has {} numbers, not {len}", numbers.len());
+            return Err(Error::corrupt(file.path(), 0, reason));
+        }
+        let start = NonNull::from(numbers).cast();
+        Ok(Self { start, len, owner: Owner::File { _file: Arc::clone(file) } })
     }
 
     /// `None` for no bytes at all.
@@ -85,6 +126,7 @@ impl<T: Plain> Column<T> {
     /// Nobody reads or writes these values meanwhile.
     pub(crate) unsafe fn write(&self, at: usize, values: &[T]) {
         assert!(at <= self.len && values.len() <= self.len - at, "{} values at {at} of {}", values.len(), self.len);
+        assert!(!matches!(self.owner, Owner::File { .. }), "a file is read only");
         // SAFETY: the places lie in the column, and a slice of the caller's cannot overlap with memory of the column that nobody else uses.
         // What was there needs no drop (`Plain`).
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.as_ptr().add(at), values.len()) };
@@ -101,7 +143,9 @@ fn huge_pages(memory: *mut u8, bytes: usize) {
     {
         // SAFETY: the advice covers whole pages inside of this allocation, and changes nothing that can be read. That it is refused where
         // there are no huge pages is no matter.
-        let _ = unsafe { rustix::mm::madvise(memory.add(first).cast(), rest / HUGE * HUGE, rustix::mm::Advice::LinuxHugepage) };
+        let _ = unsafe {
+            rustix::mm::madvise(memory.add(first).cast(), rest / HUGE * HUGE, rustix::mm::Advice::LinuxHugepage)
+        };
     }
 }
 
@@ -110,7 +154,7 @@ fn huge_pages(_: *mut u8, _: usize) {}
 
 impl<T: Plain> Drop for Column<T> {
     fn drop(&mut self) {
-        if let Some(layout) = Self::layout(self.len) {
+        if let (Owner::Heap, Some(layout)) = (&self.owner, Self::layout(self.len)) {
             // SAFETY: allocated by `new` with this layout.
             unsafe { dealloc(self.start.as_ptr().cast(), layout) };
         }

@@ -8,7 +8,7 @@ mod maxima;
 mod raw;
 
 pub(crate) use maxima::{Maxima, Standing};
-pub(crate) use raw::{Appender, NewRow, Rows, Segment, Shape};
+pub(crate) use raw::{Appender, NewRow, Restored, RestoredRow, Rows, Segment, Shape, tag};
 
 /// Rows of a group, which share bounds and a plane of signs.
 pub(crate) const GROUP: usize = 64;

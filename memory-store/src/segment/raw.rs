@@ -5,12 +5,15 @@
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::column::Column;
 use super::{GROUP, Maxima, Standing};
 use crate::clock::Timestamp;
+use crate::durable::sections::{SectionFile, SectionWriter};
+use crate::error::Error;
 use crate::quantize::{int8::Int8, signs};
 
 /// How long the vectors of a store are, and their codes.
@@ -92,18 +95,60 @@ pub(crate) struct Segment<P> {
 
 const PINNED: u8 = 4;
 
+/// The sections of a segment's file.
+pub(crate) mod tag {
+    pub(crate) const VECTORS: u32 = 1;
+    pub(crate) const CODES: u32 = 2;
+    pub(crate) const PLANES: u32 = 3;
+    pub(crate) const MEASURES: u32 = 4;
+    pub(crate) const ORDER: u32 = 5;
+    pub(crate) const REVISED: u32 = 6;
+    pub(crate) const FIRST_SEEN: u32 = 7;
+    pub(crate) const INCIDENTS: u32 = 8;
+    pub(crate) const PAYLOAD_BYTES: u32 = 9;
+    /// Where each payload ends in [`PAYLOADS`].
+    pub(crate) const PAYLOAD_ENDS: u32 = 10;
+    pub(crate) const PAYLOADS: u32 = 11;
+    pub(crate) const FROM_ID: u32 = 12;
+}
+
+/// What a segment is made of again.
+pub(crate) struct Restored<'a, P> {
+    pub(crate) file: &'a Arc<SectionFile>,
+    pub(crate) from_id: u64,
+    pub(crate) payloads: &'a [Arc<P>],
+    pub(crate) standings: &'a [RestoredRow],
+}
+
+/// What a row counts for, as a file has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RestoredRow {
+    pub(crate) last_seen: Timestamp,
+    pub(crate) counts: Standing,
+    pub(crate) pinned: bool,
+    pub(crate) is_dead: bool,
+}
+
 impl<P: Send + Sync> Segment<P> {
     /// An empty segment for `capacity` rows, rounded up to whole groups, whose ids begin at `from_id` or later.
-    pub(crate) fn new(uid: u64, from_id: u64, shape: Shape, capacity: usize) -> Appender<P> {
+    ///
+    /// Its vectors lie in a file of `dir`, if there is one.
+    pub(crate) fn new(
+        uid: u64,
+        from_id: u64,
+        shape: Shape,
+        capacity: usize,
+        dir: Option<&Path>,
+    ) -> Result<Appender<P>, Error> {
         let capacity = capacity.next_multiple_of(GROUP);
-        Appender(Arc::new(Self {
+        Ok(Appender(Arc::new(Self {
             uid,
             from_id,
             shape,
             capacity,
             len: AtomicUsize::new(0),
             dead: AtomicUsize::new(0),
-            vectors: Column::new(capacity * shape.dimensions),
+            vectors: Column::in_dir(capacity * shape.dimensions, dir)?,
             codes: Column::new(capacity * shape.padded),
             planes: Column::new(capacity / GROUP * shape.plane()),
             measures: Column::new(capacity),
@@ -121,7 +166,57 @@ impl<P: Send + Sync> Segment<P> {
             died: Column::new(capacity),
             groups: (0..capacity / GROUP).map(|_| Maxima::new()).collect(),
             whole: Maxima::new(),
-        }))
+        })))
+    }
+
+    /// A full segment from its file and what its rows count for.
+    pub(crate) fn restore(uid: u64, shape: Shape, rows: &Restored<'_, P>) -> Result<Arc<Self>, Error> {
+        let (file, len) = (rows.file, rows.standings.len());
+        let groups = len.div_ceil(GROUP);
+        let segment = Self {
+            uid,
+            from_id: rows.from_id,
+            shape,
+            capacity: groups * GROUP,
+            len: AtomicUsize::new(0),
+            dead: AtomicUsize::new(0),
+            vectors: Column::of_file(file, tag::VECTORS, len * shape.dimensions)?,
+            codes: Column::of_file(file, tag::CODES, len * shape.padded)?,
+            planes: Column::of_file(file, tag::PLANES, len / GROUP * shape.plane())?,
+            measures: Column::of_file(file, tag::MEASURES, len)?,
+            order: Column::of_file(file, tag::ORDER, len)?,
+            revised: Column::of_file(file, tag::REVISED, len)?,
+            first_seen: Column::of_file(file, tag::FIRST_SEEN, len)?,
+            incidents: Column::of_file(file, tag::INCIDENTS, len)?,
+            payload_bytes: Column::of_file(file, tag::PAYLOAD_BYTES, len)?,
+            payloads: Column::new(len),
+            last_seen: Column::new(len),
+            recurrence: Column::new(len),
+            importance: Column::new(len),
+            weight: Column::new(len),
+            traits: Column::new(len),
+            died: Column::new(len),
+            groups: (0..groups).map(|_| Maxima::new()).collect(),
+            whole: Maxima::new(),
+        };
+        let all = Rows { segment: &segment, len };
+        for (row, standing) in rows.standings.iter().enumerate() {
+            let payload = MaybeUninit::new(Arc::clone(&rows.payloads[row]));
+            // SAFETY: nobody else has the segment yet.
+            unsafe { segment.payloads.write(row, &[payload]) };
+            // Each payload that is in is dropped with the segment, whatever comes of the rest.
+            segment.len.store(row + 1, Ordering::Relaxed);
+            let (_, alignment) = all.code(row);
+            for maxima in [&segment.groups[row / GROUP], &segment.whole] {
+                maxima.raise(&standing.counts);
+                maxima.align(alignment);
+            }
+            all.put(row, standing.last_seen, &standing.counts, standing.pinned, Ordering::Relaxed);
+            if standing.is_dead {
+                all.end(row, 1);
+            }
+        }
+        Ok(Arc::new(segment))
     }
 
     /// Tells this segment from all others of its store, past and present.
@@ -293,6 +388,25 @@ impl<'a, P> Rows<'a, P> {
         Some(unsafe { self.segment.planes.slice(group * bytes..(group + 1) * bytes) })
     }
 
+    /// Puts the columns that never change into a file.
+    pub(crate) fn save(&self, file: &mut SectionWriter) -> Result<(), Error> {
+        let (segment, len) = (self.segment, self.len);
+        let shape = segment.shape;
+        // SAFETY: published rows are not written any more, nor the planes of groups of which all are published.
+        unsafe {
+            file.section(tag::VECTORS, bytes(segment.vectors.slice(0..len * shape.dimensions)))?;
+            file.section(tag::CODES, segment.codes.slice(0..len * shape.padded))?;
+            file.section(tag::PLANES, segment.planes.slice(0..len / GROUP * shape.plane()))?;
+            file.section(tag::MEASURES, bytes(segment.measures.slice(0..len)))?;
+            file.section(tag::ORDER, bytes(segment.order.slice(0..len)))?;
+            file.section(tag::REVISED, bytes(segment.revised.slice(0..len)))?;
+            file.section(tag::FIRST_SEEN, bytes(segment.first_seen.slice(0..len)))?;
+            file.section(tag::INCIDENTS, bytes(segment.incidents.slice(0..len)))?;
+            file.section(tag::PAYLOAD_BYTES, bytes(segment.payload_bytes.slice(0..len)))?;
+        }
+        file.section(tag::FROM_ID, &segment.from_id.to_le_bytes())
+    }
+
     /// Scale and residual of codes, alignment with signs, of `rows`.
     pub(crate) fn measures(&self, rows: Range<usize>) -> &'a [[f32; 3]] {
         self.check_range(&rows);
@@ -308,7 +422,8 @@ impl<'a, P> Rows<'a, P> {
     pub(crate) fn id(&self, row: usize) -> u64 {
         let row = self.check(row);
         // SAFETY: published rows are not written any more.
-        let (order, revised) = unsafe { (self.segment.order.slice(row..row + 1), self.segment.revised.slice(row..row + 1)) };
+        let (order, revised) =
+            unsafe { (self.segment.order.slice(row..row + 1), self.segment.revised.slice(row..row + 1)) };
         if revised[0] != 0 { revised[0] } else { order[0] }
     }
 
@@ -426,6 +541,17 @@ impl<'a, P> Rows<'a, P> {
         self.atom(&self.segment.died, row).store(sequence, Ordering::Release);
         self.segment.dead.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Numbers as a file has them.
+fn bytes<T: bytemuck::NoUninit>(numbers: &[T]) -> &[u8] {
+    const {
+        assert!(
+            cfg!(target_endian = "little"),
+            "files are little-endian, and columns are written as they lie in memory"
+        )
+    };
+    bytemuck::cast_slice(numbers)
 }
 
 /// A weight is stored as its difference from 1, bit by bit, so that what was never boosted is zero.

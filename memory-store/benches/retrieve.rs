@@ -1,0 +1,260 @@
+//! Queries: exact answers, beside the floors of the machine.
+
+mod workload;
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use harness::metric::Metric;
+use harness::record::{Figure, Source};
+use harness::{Bench, BenchError, Suite};
+use memory_store::{Exactness, Memory, Query, Retrieved, Scoring, Timestamp};
+use workload::filled::{DIMENSIONS, Store, empty, fill, filled, queries};
+use workload::now;
+
+/// Queries of a round: enough different ones that no answer is typical.
+const QUERIES: usize = 64;
+
+fn main() -> std::process::ExitCode {
+    Suite::new()
+        .bench("memory-store/retrieve/top5", |bench| small(bench, 100))
+        .bench("memory-store/retrieve/top5-1000", |bench| small(bench, 1_000))
+        .bench("memory-store/retrieve/top5-10000", |bench| small(bench, 10_000))
+        .bench("memory-store/retrieve/top10-1k", |bench| latency(bench, 1_000, 1))
+        .bench("memory-store/retrieve/top10-10k", |bench| latency(bench, 10_000, 1))
+        .bench("memory-store/retrieve/top10-100k", |bench| latency(bench, 100_000, 1))
+        .bench("memory-store/retrieve/top10-300k", |bench| latency(bench, 300_000, 1))
+        .bench("memory-store/retrieve/top10-1m", |bench| latency(bench, 1_000_000, 2))
+        .bench("memory-store/retrieve/recall-100k", recall)
+        .bench("memory-store/retrieve/brute-force-100k", against_brute_force)
+        .bench("memory-store/retrieve/stream-100k", against_the_stream)
+        .bench("memory-store/retrieve/batch-256", batch)
+        .bench("memory-store/scaling/readers", readers)
+        .bench("memory-store/contention/retrieve-beside-writer", beside_a_writer)
+        .run()
+}
+
+/// What a round of queries has to find, all of it counted.
+fn count(answer: &Retrieved<()>, k: usize) -> u64 {
+    assert_eq!(answer.exactness, Exactness::Exact);
+    assert!(answer.hits.is_sorted_by(|a, b| a.score >= b.score) && answer.hits.len() == k, "the best, in order");
+    answer.hits.len() as u64
+}
+
+/// The original's row: five of a few memories of 128 dimensions.
+fn small(bench: &mut Bench, memories: usize) -> Result<(), BenchError> {
+    let (store, queries) = (filled(128, memories), queries(128, QUERIES));
+    let ask = |found: &mut u64, i: u64| *found += count(&ask(&store, &queries[i as usize % QUERIES], 5), 5);
+    let rounds = bench.ops(QUERIES as u64, || 0u64, ask, |found| found)?;
+    bench.proof(rounds * QUERIES as u64 * 5, bench.observed());
+    Ok(())
+}
+
+fn ask(store: &Store, query: &[f32], k: usize) -> Retrieved<()> {
+    store.retrieve(&Query::new(black_box(query), k)).expect("a good query")
+}
+
+fn latency(bench: &mut Bench, memories: usize, threads: usize) -> Result<(), BenchError> {
+    let store = empty(DIMENSIONS, |config| config.query_threads(threads.try_into().expect("a thread")));
+    fill(&store, DIMENSIONS, memories);
+    let queries = queries(DIMENSIONS, QUERIES);
+    let ask = |found: &mut u64, i: u64| *found += count(&ask(&store, &queries[i as usize % QUERIES], 10), 10);
+    let rounds = bench.ops(QUERIES as u64, || 0u64, ask, |found| found)?;
+    bench.proof(rounds * QUERIES as u64 * 10, bench.observed());
+    Ok(())
+}
+
+/// The vectors of a store, one after the other.
+fn vectors(memories: usize) -> Vec<f32> {
+    let mut lines = workload::Lines::new(1, DIMENSIONS, workload::filled::TEMPLATES);
+    let (mut vector, mut all) = (Vec::new(), Vec::with_capacity(memories * DIMENSIONS));
+    for _ in 0..memories {
+        lines.next(&mut vector);
+        all.extend_from_slice(&vector);
+    }
+    all
+}
+
+/// How many of the ten best are found, of all queries: every score computed in `f64` says which they are.
+fn recall(bench: &mut Bench) -> Result<(), BenchError> {
+    const MEMORIES: usize = 100_000;
+    let (store, vectors, queries) = (filled(DIMENSIONS, MEMORIES), vectors(MEMORIES), queries(DIMENSIONS, QUERIES));
+    let Scoring::Additive(weights) = *store.config().scoring() else { unreachable!("the default") };
+    let rest: Vec<f64> = (0..MEMORIES)
+        .map(|i| {
+            let age = (now().0 - workload::seen(i, MEMORIES).0) as f64 / Timestamp::from_hours(1.0).0 as f64;
+            weights.temporal * (-0.1 * age).exp()
+                + weights.recurrence * (1.0 + weights.factor * 2f64.ln())
+                + weights.importance * 0.5
+        })
+        .collect();
+    let norms: Vec<f64> = vectors.chunks_exact(DIMENSIONS).map(|vector| dot(vector, vector).sqrt()).collect();
+    let (mut found, mut expected) = (0, 0u64);
+    for query in &queries {
+        let norm = dot(query, query).sqrt();
+        let score = |i: usize| {
+            let vector = &vectors[i * DIMENSIONS..(i + 1) * DIMENSIONS];
+            weights.similarity * dot(query, vector) / (norm * norms[i]) + rest[i]
+        };
+        let mut scores: Vec<(f64, usize)> = (0..MEMORIES).map(|i| (score(i), i)).collect();
+        scores.select_nth_unstable_by(9, |a, b| b.0.total_cmp(&a.0));
+        let tenth = scores[..10].iter().map(|score| score.0).fold(f64::INFINITY, f64::min);
+        let hits = ask(&store, query, 10).hits;
+        found += hits.iter().filter(|hit| score(hit.id.0 as usize - 1) >= tenth - 1e-12).count() as u64;
+        expected += 10;
+    }
+    let missed = 1.0 - found as f64 / expected as f64;
+    bench.figure(Source::Round, Figure::exact(Metric::ErrorRate, missed), expected);
+    bench.proof(expected, found);
+    Ok(())
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let mut lanes = [0f64; 8];
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        for lane in 0..8 {
+            lanes[lane] += f64::from(a[lane]) * f64::from(b[lane]);
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// Ten of 100,000, against the products with all vectors in `f32`, without a ranking: what a flat index does at least.
+fn against_brute_force(bench: &mut Bench) -> Result<(), BenchError> {
+    const MEMORIES: usize = 100_000;
+    let (store, vectors, queries) = (filled(DIMENSIONS, MEMORIES), vectors(MEMORIES), queries(DIMENSIONS, QUERIES));
+    let (mut found, mut products, mut next) = (0, 0u64, 0);
+    let rounds = bench.against(
+        "memory-store/floor/f32-products-100k",
+        || {
+            next += 1;
+            let start = Instant::now();
+            let answer = ask(&store, &queries[next % QUERIES], 10);
+            let elapsed = start.elapsed();
+            found += count(&answer, 10);
+            (elapsed, 1)
+        },
+        || {
+            let start = Instant::now();
+            let best =
+                vectors.chunks_exact(DIMENSIONS).map(|vector| product(&queries[0], vector)).fold(f32::MIN, f32::max);
+            products += u64::from(black_box(best) > 0.0);
+            (start.elapsed(), 1)
+        },
+    )?;
+    bench.proof(rounds * 11, found + products);
+    Ok(())
+}
+
+fn product(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0f32; 32];
+    for (a, b) in a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0) {
+        for lane in 0..32 {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// Ten of 100,000, against reading as many bytes as the codes of all memories have: what an index of one byte a dimension must do.
+fn against_the_stream(bench: &mut Bench) -> Result<(), BenchError> {
+    const MEMORIES: usize = 100_000;
+    let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, QUERIES));
+    let bytes = vec![1u64; MEMORIES * DIMENSIONS / 8];
+    let (mut found, mut sums, mut next) = (0, 0u64, 0);
+    let rounds = bench.against(
+        "memory-store/floor/stream-codes-100k",
+        || {
+            next += 1;
+            let start = Instant::now();
+            let answer = ask(&store, &queries[next % QUERIES], 10);
+            let elapsed = start.elapsed();
+            found += count(&answer, 10);
+            (elapsed, 1)
+        },
+        || {
+            let start = Instant::now();
+            sums += black_box(&bytes).iter().sum::<u64>() / bytes.len() as u64;
+            (start.elapsed(), 1)
+        },
+    )?;
+    bench.proof(rounds * 11, found + sums);
+    Ok(())
+}
+
+/// 256 queries at once.
+fn batch(bench: &mut Bench) -> Result<(), BenchError> {
+    const MEMORIES: usize = 100_000;
+    let (store, vectors) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, 256));
+    let asked: Vec<Query<'_, ()>> = vectors.iter().map(|vector| Query::new(vector, 10)).collect();
+    let mut found = 0;
+    let rounds = bench.against(
+        "memory-store/floor/one-by-one-256",
+        || {
+            let start = Instant::now();
+            let answers = store.retrieve_batch(black_box(&asked)).expect("good queries");
+            let elapsed = start.elapsed();
+            found += answers.iter().map(|answer| count(answer, 10)).sum::<u64>();
+            (elapsed, 256)
+        },
+        || {
+            let start = Instant::now();
+            for query in &asked {
+                black_box(store.retrieve(query).expect("a good query"));
+            }
+            (start.elapsed(), 256)
+        },
+    )?;
+    bench.proof(rounds * 2560, found);
+    Ok(())
+}
+
+/// Readers on two threads, beside two threads that read the same bytes.
+fn readers(bench: &mut Bench) -> Result<(), BenchError> {
+    const MEMORIES: usize = 100_000;
+    const ASKED: usize = 32;
+    let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, ASKED));
+    let found = AtomicU64::new(0);
+    let runs = bench.speedup_beside("memory-store/floor/spinning-threads", 2, |_| {
+        let sum = queries.iter().map(|query| count(&ask(&store, query, 10), 10)).sum();
+        found.fetch_add(sum, Ordering::Relaxed);
+    })?;
+    bench.proof(runs * ASKED as u64 * 10, found.into_inner());
+    Ok(())
+}
+
+/// A query while another thread writes a thousand memories a second, against the same query alone.
+fn beside_a_writer(bench: &mut Bench) -> Result<(), BenchError> {
+    const MEMORIES: usize = 100_000;
+    const ASKED: usize = 64;
+    let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, QUERIES));
+    let written = queries.clone();
+    let found = AtomicU64::new(0);
+    let round = |writing: bool| {
+        let stop = AtomicBool::new(!writing);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let began = Instant::now();
+                let mut writes = 0u32;
+                while !stop.load(Ordering::Relaxed) {
+                    let vector = &written[writes as usize % QUERIES];
+                    store.write(Memory::new(vector, ()).at(Timestamp(0))).expect("a good memory");
+                    writes += 1;
+                    let due = began + Duration::from_millis(u64::from(writes));
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
+            });
+            let start = Instant::now();
+            for query in &queries {
+                found.fetch_add(count(&ask(&store, query, 10), 10), Ordering::Relaxed);
+            }
+            let elapsed = start.elapsed();
+            stop.store(true, Ordering::Relaxed);
+            (elapsed, ASKED as u64)
+        })
+    };
+    let rounds = bench.against("memory-store/floor/retrieve-alone", || round(true), || round(false))?;
+    bench.proof(2 * rounds * ASKED as u64 * 10, found.into_inner());
+    Ok(())
+}

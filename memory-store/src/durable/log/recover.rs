@@ -1,0 +1,135 @@
+//! Reading a file of the log, and telling a torn tail from damage.
+
+use std::io;
+use std::path::Path;
+
+use super::super::Lsn;
+use super::super::files::{File, read_full};
+use super::record::{self, FILE_HEADER, FileHeader, MARK_BYTES, RECORD_HEADER, RawRecord};
+use crate::{Error, Outcome};
+
+/// What a file turned out to hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scanned {
+    /// The lsn of its last intact record, or the one before its first.
+    pub(super) last: Lsn,
+    /// What it proves to be on disk.
+    pub(super) durable: Lsn,
+    /// The end of its intact part.
+    pub(super) end: u64,
+    /// Up to here all is proven to be on disk.
+    pub(super) proven: u64,
+    /// The end of the torn part; `end` if there is none.
+    pub(super) torn_until: u64,
+    /// Its size.
+    pub(super) size: u64,
+}
+
+/// Visits the intact records of a file in order. What comes after them is zeros, a torn tail, or damage, which is an error; in a file
+/// that others follow it cannot be torn, because it was synced before they were made.
+pub(super) fn scan(
+    file: &dyn File,
+    path: &Path,
+    header: &FileHeader,
+    newest: bool,
+    visit: &mut dyn FnMut(RawRecord<'_>, u64) -> Result<(), Error>,
+) -> Result<Scanned, Error> {
+    let failed = || Error::io(path, Outcome::NotApplied);
+    let size = file.size().map_err(failed())?;
+    if size == 0 || !size.is_multiple_of(u64::from(header.step)) {
+        return Err(Error::corrupt(path, size, "the file is shorter or longer than it was ever made"));
+    }
+    let before = Lsn(header.first.0 - 1);
+    let start = FILE_HEADER as u64;
+    let mut found = Scanned { last: before, durable: before, end: start, proven: start, torn_until: start, size };
+    let mut window = Window::new(file, size);
+    while let Some(length) = record::length(window.peek(found.end, RECORD_HEADER).map_err(failed())?) {
+        if length as u64 > size - found.end {
+            break;
+        }
+        let Some(record) = record::decode(window.peek(found.end, length).map_err(failed())?, header.salt) else {
+            break;
+        };
+        let end = found.end + length as u64;
+        if record.kind == record::MARK {
+            match record.durable() {
+                Some(durable) if record.lsn == found.last && (found.durable..=found.last).contains(&durable) => {
+                    found.durable = durable;
+                    if durable == found.last {
+                        found.proven = end;
+                    }
+                }
+                _ => break,
+            }
+        } else {
+            if record.lsn.0 != found.last.0 + 1 {
+                break;
+            }
+            visit(record, found.end)?;
+            found.last = record.lsn;
+        }
+        found.end = end;
+    }
+
+    // A whole file may have to be read again here, but only when something is wrong with it: otherwise this is what was reserved.
+    let mut rest = vec![0; usize::try_from(size - found.end).unwrap_or(usize::MAX)];
+    if read_full(file, &mut rest, found.end).map_err(failed())? < rest.len() {
+        return Err(Error::corrupt(path, found.end, "the file became shorter while it was read"));
+    }
+    let tail = rest.rchunks(64).position(|chunk| chunk.iter().any(|byte| *byte != 0));
+    let torn = tail.map_or(0, |zeros| rest.len() - zeros * 64);
+    let torn = rest[..torn].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    found.torn_until = found.end + torn as u64;
+    if torn > 0 {
+        let next = found.last.0 + 1;
+        if !newest {
+            return Err(Error::corrupt(path, found.end, format!("record {next} is damaged, and later files follow")));
+        }
+        // A mark may end with zeros.
+        let marks = &rest[..(torn + MARK_BYTES).min(rest.len())];
+        if let Some(durable) = proof(marks, header.salt).filter(|durable| *durable > found.last) {
+            let reason = format!("record {next} is damaged, and the log says that all up to {durable} was on disk");
+            return Err(Error::corrupt(path, found.end, reason));
+        }
+    }
+    Ok(found)
+}
+
+/// The furthest that any intact mark in these bytes, wherever it begins, says is on disk.
+fn proof(bytes: &[u8], salt: u32) -> Option<Lsn> {
+    bytes
+        .windows(MARK_BYTES)
+        .filter(|window| window[16] == record::MARK && window[..4] == [8, 0, 0, 0])
+        .filter_map(|window| record::decode(window, salt)?.durable())
+        .max()
+}
+
+/// A stretch of a file that moves forward.
+#[derive(Debug)]
+struct Window<'a> {
+    file: &'a dyn File,
+    size: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    const BYTES: usize = 1 << 20;
+
+    fn new(file: &'a dyn File, size: u64) -> Self {
+        Self { file, size, start: 0, bytes: Vec::new() }
+    }
+
+    /// The `length` bytes at `at`, or fewer at the end of the file.
+    fn peek(&mut self, at: u64, length: usize) -> io::Result<&[u8]> {
+        let have = self.start + self.bytes.len() as u64;
+        if at < self.start || at + length as u64 > have && have < self.size {
+            self.start = at;
+            self.bytes.resize(length.max(Self::BYTES).min((self.size - at) as usize), 0);
+            let read = read_full(self.file, &mut self.bytes, at)?;
+            self.bytes.truncate(read);
+        }
+        let from = (at - self.start) as usize;
+        Ok(&self.bytes[from.min(self.bytes.len())..(from + length).min(self.bytes.len())])
+    }
+}

@@ -1,0 +1,169 @@
+//! The end of the newest file: the one place where the log writes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::Lsn;
+use super::super::files::{File, Files, read_full};
+use super::record::{self, FILE_HEADER, FileHeader, MARK_BYTES};
+use super::recover::Scanned;
+use crate::{Error, Outcome};
+
+const PREFIX: &str = "log-";
+const SUFFIX: &str = ".wal";
+
+/// The name of the file whose first record has this lsn.
+pub(super) fn name(first: Lsn) -> String {
+    format!("{PREFIX}{first:020}{SUFFIX}")
+}
+
+/// The lsn of the first record of a file of this name; `None` if it is no file of the log.
+pub(super) fn first_of(file: &str) -> Option<Lsn> {
+    let first = Lsn(file.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()?);
+    (name(first) == file).then_some(first)
+}
+
+/// The newest file and where its next record goes.
+#[derive(Debug)]
+pub(super) struct Tail {
+    files: Arc<dyn Files>,
+    file: Box<dyn File>,
+    pub(super) path: PathBuf,
+    pub(super) header: FileHeader,
+    /// Where the next record goes.
+    end: u64,
+    /// The size of the file, zeros included.
+    size: u64,
+    /// What the last mark in the file says is on disk.
+    marked: Lsn,
+    mend: Option<Mend>,
+}
+
+/// What is to be done to a file that another run left behind, before it is written.
+#[derive(Debug, Clone, Copy)]
+struct Mend {
+    /// From here on it may be in the page cache alone.
+    unproven: u64,
+    /// Up to here stands what is left of a torn write.
+    torn_until: u64,
+}
+
+impl Tail {
+    /// A new file, which is durable under its name. Until it has the name, an error leaves things as they were.
+    pub(super) fn create(files: &Arc<dyn Files>, dir: &Path, header: FileHeader) -> Result<Self, Error> {
+        let path = dir.join(name(header.first));
+        let aside = dir.join(format!("{}.tmp", name(header.first)));
+        let size = u64::from(header.step);
+        let made = files.create(&aside).and_then(|file| {
+            file.allocate(size)?;
+            file.write_at(&header.encode(), 0)?;
+            file.sync_data()?;
+            Ok(file)
+        });
+        let file = match made {
+            Ok(file) => file,
+            Err(error) => {
+                // The name is free for the next attempt either way: `create` empties what has it.
+                let _ = files.remove(&aside);
+                return Err(Error::io(&aside, Outcome::NotApplied)(error));
+            }
+        };
+        files.rename(&aside, &path).map_err(Error::io(&path, Outcome::Unknown))?;
+        files.sync_dir(dir).map_err(Error::io(dir, Outcome::Unknown))?;
+        let marked = Lsn(header.first.0 - 1);
+        let (files, end) = (Arc::clone(files), FILE_HEADER as u64);
+        Ok(Self { files, file, path, header, end, size, marked, mend: None })
+    }
+
+    /// The end of a file that was read whole. Nothing is written yet.
+    pub(super) fn resume(
+        files: &Arc<dyn Files>,
+        file: Box<dyn File>,
+        path: PathBuf,
+        header: FileHeader,
+        found: &Scanned,
+    ) -> Self {
+        let (files, end, size, marked) = (Arc::clone(files), found.end, found.size, found.durable);
+        let mend = Some(Mend { unproven: found.proven, torn_until: found.torn_until });
+        Self { files, file, path, header, end, size, marked, mend }
+    }
+
+    /// Writes a batch: `batch` begins with room for a mark, which is used if there is news of what is on disk.
+    pub(super) fn write(&mut self, batch: &mut [u8], before: Lsn, durable: Lsn) -> io::Result<()> {
+        self.mend()?;
+        if batch.len() == MARK_BYTES {
+            return Ok(());
+        }
+        let mut from = MARK_BYTES;
+        if durable > self.marked {
+            batch[..MARK_BYTES].copy_from_slice(&record::mark(self.header.salt, before, durable));
+            from = 0;
+        }
+        self.put(&batch[from..])?;
+        if from == 0 {
+            self.marked = durable;
+        }
+        Ok(())
+    }
+
+    /// Leaves word in the file that all of it is on disk.
+    pub(super) fn mark(&mut self, last: Lsn) -> io::Result<()> {
+        if last > self.marked {
+            self.put(&record::mark(self.header.salt, last, last))?;
+            self.marked = last;
+        }
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.mend()?;
+        self.file.sync_data()
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let end = self.end + bytes.len() as u64;
+        if end > self.size {
+            let step = u64::from(self.header.step);
+            let slack = (self.size / 2).clamp(step, 16 * step);
+            let size = (end + slack).next_multiple_of(step);
+            self.file.allocate(size)?;
+            self.size = size;
+        }
+        self.file.write_at(bytes, self.end)?;
+        self.end = end;
+        Ok(())
+    }
+
+    /// Makes the file safe to write on.
+    ///
+    /// What another run wrote last may be in the page cache and yet never reach the disk, if that run's `fdatasync` failed: the pages
+    /// count as clean then. They are written once more. Likewise the names of the files: that run may have failed between giving a name
+    /// and syncing the directory. And what a torn write left must be gone, on disk too, before a record takes its
+    /// place: records behind the torn one might fit onto the new one by chance of their lsns.
+    fn mend(&mut self) -> io::Result<()> {
+        let Some(mend) = self.mend else { return Ok(()) };
+        let mut chunk = vec![0; 1 << 20];
+        let mut at = mend.unproven;
+        while at < self.end {
+            let part = (self.end - at).min(chunk.len() as u64) as usize;
+            if read_full(&*self.file, &mut chunk[..part], at)? < part {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.file.write_at(&chunk[..part], at)?;
+            at += part as u64;
+        }
+        if mend.torn_until > self.end {
+            chunk.fill(0);
+            while at < mend.torn_until {
+                let part = (mend.torn_until - at).min(chunk.len() as u64) as usize;
+                self.file.write_at(&chunk[..part], at)?;
+                at += part as u64;
+            }
+            self.file.sync_data()?;
+        }
+        self.files.sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
+        self.mend = None;
+        Ok(())
+    }
+}
