@@ -334,7 +334,8 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
                 let draft = match &coded {
                     Some((vector, coded)) => coded.draft(vector, payload),
                     None => {
-                        let ((code, alignment), codes) = (rows.code(row), rows.codes(row..row + 1));
+                        let (code, codes) = (rows.code(row), rows.codes(row..row + 1));
+                        let alignment = rows.alignments(row..row + 1)[0];
                         let Payload { payload, bytes: payload_bytes, encoded } = payload;
                         Draft { vector: rows.vector(row), codes, code, alignment, payload, payload_bytes, encoded }
                     }

@@ -583,14 +583,13 @@ impl NewMemory<'_> {
 }
 
 fn copy_of<'a, P: Send + Sync>(config: &Config, rows: &Rows<'a, P>, row: usize) -> NewRow<'a, P> {
-    let (code, alignment) = rows.code(row);
     NewRow {
         id: rows.id(row),
         is_revision: rows.is_revision(row),
         vector: rows.vector(row),
         codes: rows.codes(row..row + 1),
-        code,
-        alignment,
+        code: rows.code(row),
+        alignment: rows.alignments(row..row + 1)[0],
         first_seen: rows.first_seen(row),
         last_seen: rows.last_seen(row),
         standing: standing(config, rows, row),

@@ -137,26 +137,31 @@ impl SignQuery {
         self.error = groups as f32 * step * 0.5001 + self.length as f32 * (ROUNDING + 32.0 * UNIT_ROUNDOFF);
     }
 
-    /// The least sum of the rows whose cosine with the query can reach `cosine`, their alignment being at least `alignment`.
+    /// What the sums of rows have to be whose cosine with the query can reach `cosine`, their alignment being at least `alignment`.
     ///
-    /// 0 when all can and `None` when none can. It is rounded down, so that no row is lost to the arithmetic of this function;
-    /// slop of the caller's own has to be taken off `cosine`.
-    pub(crate) fn least_sum(&self, cosine: f64, alignment: f32) -> Option<u16> {
+    /// A sum of 0 when all can and `None` when none can. It is rounded down, so that no row is lost to the arithmetic of this
+    /// function; slop of the caller's own has to be taken off `cosine`, which is a number.
+    pub(crate) fn least_sum(&self, cosine: f64, alignment: f32) -> Option<Least> {
         if cosine > 1.0 + ARITHMETIC {
             return None;
         }
         let (alpha, gamma) = (f64::from(alignment).clamp(-1.0, 1.0), (cosine - ARITHMETIC).clamp(-1.0, 1.0));
+        let all = Least { sum: 0, alignment, slope: 0.0 };
         // β ≤ α + γ is needed, which every β is when the right side reaches π, that is when cos α ≤ −cos γ.
         if alpha <= -gamma {
-            return Some(0);
+            return Some(all);
         }
-        let beta = alpha * gamma - sine(alpha) * sine(gamma);
+        let (sine_alpha, sine_gamma) = (sine(alpha), sine(gamma));
+        let beta = alpha * gamma - sine_alpha * sine_gamma;
         let short = self.length * (beta - ARITHMETIC) - f64::from(self.base) - f64::from(self.error);
         if short <= 0.0 {
-            return Some(0);
+            return Some(all);
         }
-        let least = (short / f64::from(self.step)).ceil();
-        (least <= f64::from(u16::MAX)).then_some(least as u16)
+        let least = short / f64::from(self.step);
+        // Near an alignment of 1 the tangent is too steep for `f32`, and there is next to nothing above it.
+        let slope = if sine_alpha > 1e-2 { gamma + alpha * sine_gamma / sine_alpha } else { 0.0 };
+        let slope = (self.length * slope.max(0.0) / f64::from(self.step)) as f32;
+        (least <= f64::from(u16::MAX)).then_some(Least { sum: least as u16, alignment, slope })
     }
 
     /// Upper bound of the cosine of a row with this sum and at least this alignment.
@@ -168,6 +173,26 @@ impl SignQuery {
             return 1.0;
         }
         ((alpha * beta + sine(alpha) * sine(beta) + ARITHMETIC) as f32).min(1.0)
+    }
+}
+
+/// The sums of rows that can reach a cosine.
+///
+/// What a row needs is `cos(α + γ)` of its alignment `cos α`, which is convex in the alignment: the tangent at the least alignment of
+/// many rows lies below it everywhere, and asks of a better aligned row nearly all that its own bound would.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Least {
+    /// What a row needs that is aligned the least.
+    pub(crate) sum: u16,
+    alignment: f32,
+    slope: f32,
+}
+
+impl Least {
+    /// Whether a row of this sum, which is at least [`sum`](Self::sum), and of this alignment can reach the cosine. The 1 is for rounding.
+    #[inline]
+    pub(crate) fn admits(&self, sum: u16, alignment: f32) -> bool {
+        f32::from(sum) + 1.0 >= f32::from(self.sum) + self.slope * (alignment - self.alignment)
     }
 }
 

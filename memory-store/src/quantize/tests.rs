@@ -1,6 +1,7 @@
 //! The bounds against the truth in double precision.
 
 use super::rotate::{MAX_DIM, ROUNDING, Rotation};
+use super::signs::Least;
 use super::{Int8, QueryCode, SignQuery, int8, signs};
 use crate::kernel::{Kernel, ROWS};
 use proptest::prelude::*;
@@ -103,6 +104,7 @@ proptest! {
         let kernel = Kernel::detect();
         kernel.dots(&group.codes, &code.codes, code.sum, u64::MAX, &mut dots);
         kernel.sign_sums(&group.plane, &sign.lut, 0, &mut sums);
+        let lowest = group.rows.iter().map(|(_, alignment)| *alignment).fold(1.0, f32::min);
         for (row, vector) in vectors.iter().enumerate() {
             // Without a direction a cosine counts as 0.
             let blank = !directed || vector.iter().all(|&x| x == 0.0);
@@ -113,10 +115,14 @@ proptest! {
             let upper = sign.upper(sums[row], alignment);
             prop_assert!(truth <= f64::from(upper) + ORACLE, "{truth} is above {upper}");
             let least = sign.least_sum(truth - ORACLE, alignment);
-            prop_assert!(least.is_some_and(|least| sums[row] >= least), "{least:?} filters {} at {truth}", sums[row]);
+            let passes = |least: Least| sums[row] >= least.sum && least.admits(sums[row], alignment);
+            prop_assert!(least.is_some_and(passes), "{least:?} filters {} at {truth}", sums[row]);
+            // Also by what the least aligned row of the group needs.
+            let least = sign.least_sum(truth - ORACLE, lowest);
+            prop_assert!(least.is_some_and(passes), "{least:?} filters {} at {truth}", sums[row]);
             // A row that is well below a threshold by its upper bound is filtered.
             if let Some(least) = sign.least_sum(f64::from(upper) + 2e-3, alignment) {
-                prop_assert!(upper >= 0.998 || sums[row] < least, "{least} lets {} pass at {upper}", sums[row]);
+                prop_assert!(upper >= 0.998 || sums[row] <= least.sum, "{least:?} lets {} pass at {upper}", sums[row]);
             }
         }
     }
@@ -283,7 +289,10 @@ fn the_bound_by_signs_holds_and_is_met_in_a_plane() {
             let (truth, upper) = (cosine(&query, &unit), f64::from(sign.upper(sums[17], alignment)));
             assert!(upper >= truth, "{upper} for {truth}");
             assert!(along <= beta.cos() || upper <= truth + 0.05, "{upper} for {truth}");
-            assert!(sign.least_sum(truth, alignment).is_some_and(|least| sums[17] >= least));
+            assert!(
+                sign.least_sum(truth, alignment)
+                    .is_some_and(|least| sums[17] >= least.sum && least.admits(sums[17], alignment))
+            );
         }
     }
 }
@@ -294,7 +303,7 @@ fn thresholds_beyond_all_cosines_let_all_or_none_pass() {
     sign.encode(&[0.125; 64], 64);
     assert_eq!(sign.least_sum(1.1, 0.8), None);
     assert_eq!(sign.least_sum(f64::INFINITY, 0.8), None);
-    assert_eq!(sign.least_sum(-1.0, 0.8), Some(0));
-    assert_eq!(sign.least_sum(f64::NEG_INFINITY, 0.8), Some(0));
-    assert!(sign.least_sum(0.9, 0.8).is_some_and(|least| least > 0));
+    assert_eq!(sign.least_sum(-1.0, 0.8).map(|least| least.sum), Some(0));
+    assert_eq!(sign.least_sum(f64::NEG_INFINITY, 0.8).map(|least| least.sum), Some(0));
+    assert!(sign.least_sum(0.9, 0.8).is_some_and(|least| least.sum > 0));
 }

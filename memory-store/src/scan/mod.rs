@@ -22,7 +22,7 @@ use crate::config::{Config, Recency};
 use crate::kernel::Kernel;
 use crate::memory::MemoryId;
 use crate::prepared::Prepared;
-use crate::quantize::{int8, signs::SignQuery};
+use crate::quantize::int8;
 use crate::query::{Filter, ScanStats};
 use crate::scoring::ScoreParts;
 use crate::segment::{GROUP, Rows};
@@ -31,16 +31,36 @@ use crate::view::Moment;
 /// Off a cosine that a row needs before bounds are compared with it: the rounding of the cosine itself, in `f64`, over 4,096 dimensions.
 pub(crate) const COSINE_SLOP: f64 = 1e-11;
 
-/// What a row's signs have to add up to for a cosine of `needed`: `None` if too few rows fall short of it for the signs to be worth their
-/// reading, `Some(None)` if no row can.
-fn worthwhile(signs: &SignQuery, needed: f64, alignment: f32) -> Option<Option<u16>> {
-    // Unrelated vectors' signs add up to 0 on average with a deviation of 1. The signs are an eighth of the codes' bytes.
-    const LEAST: f32 = -0.6;
+/// Leaves of `mask` the rows of a group whose signs can stand for a cosine of `needed`. `None` if the signs were not worth their reading.
+fn by_signs<P>(
+    mask: u64,
+    rows: &Rows<'_, P>,
+    group: usize,
+    (prepared, kernel): (&Prepared, Kernel),
+    needed: f64,
+    sums: &mut [u16; GROUP],
+) -> Option<u64> {
+    // Unrelated vectors' signs add up to 0 on average with a deviation of 1, and they are an eighth of the codes' bytes.
+    const WORTHWHILE: f32 = -0.6;
     if needed == f64::NEG_INFINITY {
         return None;
     }
-    let Some(least) = signs.least_sum(needed, alignment) else { return Some(None) };
-    (f32::from(least) * signs.step + signs.base > LEAST).then_some(Some(least))
+    let (plane, signs) = (rows.plane(group)?, &prepared.signs);
+    let Some(least) = signs.least_sum(needed, rows.maxima(group).alignment()) else { return Some(0) };
+    if f32::from(least.sum) * signs.step + signs.base < WORTHWHILE {
+        return None;
+    }
+    let mut passing = mask & kernel.sign_sums(plane, &signs.lut, least.sum, sums);
+    let alignments = rows.alignments(group * GROUP..(group + 1) * GROUP);
+    let mut left = passing;
+    while left != 0 {
+        let at = left.trailing_zeros() as usize;
+        left &= left - 1;
+        if !least.admits(sums[at], alignments[at]) {
+            passing ^= 1 << at;
+        }
+    }
+    Some(passing)
 }
 
 /// One query over one moment.
@@ -156,14 +176,9 @@ impl<P: Send + Sync> Scan<'_, P> {
             return;
         }
         let mut mask = u64::MAX >> (GROUP - count);
-        if let Some(plane) = rows.plane(group)
-            && let Some(least) = worthwhile(&self.prepared.signs, needed, rows.maxima(group).alignment())
-        {
+        if let Some(passing) = by_signs(mask, rows, group, (self.prepared, self.kernel), needed, &mut work.sums) {
             work.stats.signs += count as u64;
-            mask = match least {
-                Some(least) => self.kernel.sign_sums(plane, &self.prepared.signs.lut, least, &mut work.sums),
-                None => 0,
-            };
+            mask = passing;
         }
         if mask == 0 {
             return;
@@ -171,12 +186,10 @@ impl<P: Send + Sync> Scan<'_, P> {
         work.stats.codes += u64::from(mask.count_ones());
         let code = &self.prepared.code;
         self.kernel.dots(rows.codes(first..first + count), &code.codes, code.sum, mask, &mut work.dots);
-        let measures = rows.measures(first..first + count);
         while mask != 0 {
             let at = mask.trailing_zeros() as usize;
             mask &= mask - 1;
-            let [scale, residual, _] = measures[at];
-            let (middle, radius) = int8::bounds(code, int8::Int8 { scale, residual }, work.dots[at]);
+            let (middle, radius) = int8::bounds(code, rows.code(first + at), work.dots[at]);
             if f64::from(middle + radius) >= needed {
                 self.row(segment, rows, first + at, middle + radius, work);
             }

@@ -1,6 +1,6 @@
 //! The memory that a write is a duplicate of.
 
-use super::{COSINE_SLOP, worthwhile};
+use super::{COSINE_SLOP, by_signs};
 use crate::config::{Config, Dedup, MatchPick};
 use crate::kernel::Kernel;
 use crate::prepared::Prepared;
@@ -78,13 +78,8 @@ impl Search<'_> {
         let count = (rows.len() - first).min(GROUP);
         let needed = self.needed();
         let mut mask = u64::MAX >> (GROUP - count);
-        if let Some(plane) = rows.plane(group)
-            && let Some(least) = worthwhile(&self.prepared.signs, needed, rows.maxima(group).alignment())
-        {
-            mask = match least {
-                Some(least) => self.kernel.sign_sums(plane, &self.prepared.signs.lut, least, &mut self.sums),
-                None => 0,
-            };
+        if let Some(passing) = by_signs(mask, rows, group, (self.prepared, self.kernel), needed, &mut self.sums) {
+            mask = passing;
         }
         if mask == 0 {
             return;
@@ -95,7 +90,7 @@ impl Search<'_> {
             let at = mask.trailing_zeros() as usize;
             mask &= mask - 1;
             let row = first + at;
-            let (middle, radius) = int8::bounds(code, rows.code(row).0, self.dots[at]);
+            let (middle, radius) = int8::bounds(code, rows.code(row), self.dots[at]);
             if f64::from(middle + radius) < self.needed() || !moment.sees(rows, row) {
                 continue;
             }

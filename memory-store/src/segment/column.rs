@@ -33,7 +33,7 @@ unsafe impl Plain for i64 {}
 // SAFETY: as above.
 unsafe impl Plain for f32 {}
 // SAFETY: as above.
-unsafe impl Plain for [f32; 3] {}
+unsafe impl Plain for [f32; 2] {}
 // SAFETY: as above.
 unsafe impl Plain for std::sync::atomic::AtomicU8 {}
 // SAFETY: as above.

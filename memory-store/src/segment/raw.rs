@@ -69,8 +69,10 @@ pub(crate) struct Segment<P> {
     vectors: Column<f32>,
     codes: Column<u8>,
     planes: Column<u8>,
-    /// Scale and residual of the codes, alignment with the signs.
-    measures: Column<[f32; 3]>,
+    /// Scale and residual of the codes.
+    scales: Column<[f32; 2]>,
+    /// Of the vector with its signs.
+    alignments: Column<f32>,
     /// Ids in ascending order, or, where the row is a revision, that of the row before it.
     order: Column<u64>,
     /// Ids of revisions; 0 for other rows.
@@ -100,7 +102,7 @@ pub(crate) mod tag {
     pub(crate) const VECTORS: u32 = 1;
     pub(crate) const CODES: u32 = 2;
     pub(crate) const PLANES: u32 = 3;
-    pub(crate) const MEASURES: u32 = 4;
+    pub(crate) const SCALES: u32 = 4;
     pub(crate) const ORDER: u32 = 5;
     pub(crate) const REVISED: u32 = 6;
     pub(crate) const FIRST_SEEN: u32 = 7;
@@ -110,6 +112,7 @@ pub(crate) mod tag {
     pub(crate) const PAYLOAD_ENDS: u32 = 10;
     pub(crate) const PAYLOADS: u32 = 11;
     pub(crate) const FROM_ID: u32 = 12;
+    pub(crate) const ALIGNMENTS: u32 = 13;
 }
 
 /// What a segment is made of again.
@@ -151,7 +154,8 @@ impl<P: Send + Sync> Segment<P> {
             vectors: Column::in_dir(capacity * shape.dimensions, dir)?,
             codes: Column::new(capacity * shape.padded),
             planes: Column::new(capacity / GROUP * shape.plane()),
-            measures: Column::new(capacity),
+            scales: Column::new(capacity),
+            alignments: Column::new(capacity),
             order: Column::new(capacity),
             revised: Column::new(capacity),
             first_seen: Column::new(capacity),
@@ -183,7 +187,8 @@ impl<P: Send + Sync> Segment<P> {
             vectors: Column::of_file(file, tag::VECTORS, len * shape.dimensions)?,
             codes: Column::of_file(file, tag::CODES, len * shape.padded)?,
             planes: Column::of_file(file, tag::PLANES, len / GROUP * shape.plane())?,
-            measures: Column::of_file(file, tag::MEASURES, len)?,
+            scales: Column::of_file(file, tag::SCALES, len)?,
+            alignments: Column::of_file(file, tag::ALIGNMENTS, len)?,
             order: Column::of_file(file, tag::ORDER, len)?,
             revised: Column::of_file(file, tag::REVISED, len)?,
             first_seen: Column::of_file(file, tag::FIRST_SEEN, len)?,
@@ -206,7 +211,7 @@ impl<P: Send + Sync> Segment<P> {
             unsafe { segment.payloads.write(row, &[payload]) };
             // Each payload that is in is dropped with the segment, whatever comes of the rest.
             segment.len.store(row + 1, Ordering::Relaxed);
-            let (_, alignment) = all.code(row);
+            let alignment = all.alignments(row..row + 1)[0];
             for maxima in [&segment.groups[row / GROUP], &segment.whole] {
                 maxima.raise(&standing.counts);
                 maxima.align(alignment);
@@ -297,7 +302,8 @@ impl<P: Send + Sync> Appender<P> {
         unsafe {
             segment.vectors.write(at * shape.dimensions, row.vector);
             segment.codes.write(at * shape.padded, row.codes);
-            segment.measures.write(at, &[[row.code.scale, row.code.residual, row.alignment]]);
+            segment.scales.write(at, &[[row.code.scale, row.code.residual]]);
+            segment.alignments.write(at, &[row.alignment]);
             if row.is_revision {
                 let before = at.checked_sub(1).map_or(0, |before| segment.order.slice(before..at)[0]);
                 segment.order.write(at, &[before]);
@@ -397,7 +403,8 @@ impl<'a, P> Rows<'a, P> {
             file.section(tag::VECTORS, bytes(segment.vectors.slice(0..len * shape.dimensions)))?;
             file.section(tag::CODES, segment.codes.slice(0..len * shape.padded))?;
             file.section(tag::PLANES, segment.planes.slice(0..len / GROUP * shape.plane()))?;
-            file.section(tag::MEASURES, bytes(segment.measures.slice(0..len)))?;
+            file.section(tag::SCALES, bytes(segment.scales.slice(0..len)))?;
+            file.section(tag::ALIGNMENTS, bytes(segment.alignments.slice(0..len)))?;
             file.section(tag::ORDER, bytes(segment.order.slice(0..len)))?;
             file.section(tag::REVISED, bytes(segment.revised.slice(0..len)))?;
             file.section(tag::FIRST_SEEN, bytes(segment.first_seen.slice(0..len)))?;
@@ -407,16 +414,18 @@ impl<'a, P> Rows<'a, P> {
         file.section(tag::FROM_ID, &segment.from_id.to_le_bytes())
     }
 
-    /// Scale and residual of codes, alignment with signs, of `rows`.
-    pub(crate) fn measures(&self, rows: Range<usize>) -> &'a [[f32; 3]] {
-        self.check_range(&rows);
+    pub(crate) fn code(&self, row: usize) -> Int8 {
+        let row = self.check(row);
         // SAFETY: published rows are not written any more.
-        unsafe { self.segment.measures.slice(rows) }
+        let [scale, residual] = unsafe { self.segment.scales.slice(row..row + 1)[0] };
+        Int8 { scale, residual }
     }
 
-    pub(crate) fn code(&self, row: usize) -> (Int8, f32) {
-        let [scale, residual, alignment] = self.measures(row..row + 1)[0];
-        (Int8 { scale, residual }, alignment)
+    /// How far the vectors of `rows` are aligned with their signs.
+    pub(crate) fn alignments(&self, rows: Range<usize>) -> &'a [f32] {
+        self.check_range(&rows);
+        // SAFETY: published rows are not written any more.
+        unsafe { self.segment.alignments.slice(rows) }
     }
 
     pub(crate) fn id(&self, row: usize) -> u64 {
