@@ -11,7 +11,6 @@ use crate::scoring::{Scoring, Weights};
 /// let config = memory_store::compat::astraguard(384).build()?;
 /// # Ok::<(), memory_store::Error>(())
 /// ```
-#[must_use]
 pub fn astraguard(dimensions: usize) -> ConfigBuilder {
     let weights = Weights { importance: 0.0, feedback: 0.0, ..Weights::default() };
     Config::builder(dimensions)

@@ -118,7 +118,6 @@ pub enum ZeroVectors {
 
 impl Config {
     /// A configuration for vectors of `dimensions` components, 1 to [`MAX_DIMENSIONS`], with a default for everything else.
-    #[must_use]
     pub fn builder(dimensions: usize) -> ConfigBuilder {
         ConfigBuilder(Self {
             dimensions,

@@ -133,7 +133,10 @@ impl<'a> Change<'a> {
             Some(REMOVE) => body.len().is_multiple_of(8).then_some(Self::Remove(body)),
             _ => None,
         };
-        found.ok_or_else(|| Error::corrupt(record.file, record.offset, "it is no record of a memory store"))
+        found.ok_or_else(|| {
+            let reason = format!("record {} is none of a memory store", record.lsn);
+            Error::corrupt(record.file, record.offset, reason)
+        })
     }
 }
 

@@ -4,23 +4,22 @@ mod clock;
 pub mod compat;
 mod config;
 mod decay;
-#[allow(dead_code)]
 mod durable;
 mod error;
 mod eviction;
 mod incident;
 mod incidents;
 mod journal;
-#[allow(dead_code)]
 mod kernel;
-#[allow(dead_code)]
 mod mapping;
 mod memory;
+mod meter;
+#[cfg(all(test, memory_store_loom))]
+mod models;
 mod normalizer;
 mod persist;
 mod prepared;
 mod prune;
-#[allow(dead_code)]
 mod quantize;
 mod query;
 mod scan;
@@ -28,6 +27,7 @@ mod scoring;
 mod segment;
 mod stats;
 mod store;
+mod sync;
 mod view;
 mod write;
 mod writer;

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -243,7 +242,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         disk.log.rotate()?;
         let taken = shared.alone(|writer| {
             let view = shared.view.load_full();
-            let mut state = State::with_capacity(writer.rows(&view));
+            let mut state = State::with_capacity(view.all());
             let rows: Vec<usize> = (0..view.segments().len()).map(|at| view.all_rows(at).len()).collect();
             (0..rows.len()).for_each(|at| state.add(&view.all_rows(at)));
             let incidents = shared.incidents().names();
@@ -251,10 +250,9 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         });
         let manifest = disk.write(shared, &taken, last.as_ref())?;
         manifest.store(&*disk.files, &disk.dir)?;
-        let lsn = manifest.lsn;
-        *last = Some(manifest);
-        disk.log.forget(lsn)?;
-        manifest::sweep(&*disk.files, &disk.dir, last.as_ref().expect("just stored"))?;
+        let manifest = last.insert(manifest);
+        disk.log.forget(manifest.lsn)?;
+        manifest::sweep(&*disk.files, &disk.dir, manifest)?;
         Ok(())
     }
 }
@@ -391,8 +389,8 @@ where
     ) -> Result<Arc<Segment<P>>, Error> {
         let file = Arc::new(SectionFile::open(dir, &named.name, header, 1)?);
         let corrupt = |reason: &str| Error::corrupt(file.path(), 0, reason);
-        let from_id =
-            file.numbers::<u64>(tag::FROM_ID)?.first().copied().ok_or_else(|| corrupt("it has no first id"))?;
+        let first_id =
+            file.numbers::<u64>(tag::FIRST_ID)?.first().copied().ok_or_else(|| corrupt("it has no first id"))?;
         let (ends, bytes) = (file.numbers::<u64>(tag::PAYLOAD_ENDS)?, file.section(tag::PAYLOADS)?);
         if ends.len() != standings.len() {
             return Err(corrupt("it has another number of rows than the manifest says"));
@@ -413,7 +411,7 @@ where
                 standing.counts.seen = Timestamp(seen);
             }
         }
-        let rows = Restored { file: &file, from_id, payloads: &payloads, standings: &standings };
+        let rows = Restored { file: &file, first_id, payloads: &payloads, standings: &standings };
         Segment::restore(uid, self.shape, &rows)
     }
 
@@ -424,7 +422,7 @@ where
             Change::Row(row, vector) => self.replay_row(record, &row, vector),
             Change::Standing { id, last_seen, mut standing, pinned } => self.alone(|writer| {
                 let view = self.view.load_full();
-                let Some((segment, row)) = writer.find(self, &view, id) else { return Ok(()) };
+                let Some((segment, row)) = self.find(&view, id) else { return Ok(()) };
                 let rows = view.all_rows(segment);
                 if self.config.recency == Recency::FirstSeen {
                     standing.seen = rows.first_seen(row);
@@ -434,7 +432,7 @@ where
             Change::Remove(ids) => self.alone(|writer| {
                 for id in ids.as_chunks().0 {
                     let view = self.view.load_full();
-                    if let Some((segment, row)) = writer.find(self, &view, u64::from_le_bytes(*id)) {
+                    if let Some((segment, row)) = self.find(&view, u64::from_le_bytes(*id)) {
                         writer.remove(self, &view.all_rows(segment), row);
                         writer.compact_if_due(self);
                     }

@@ -102,7 +102,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         }
         let shared = &*self.shared;
         let now = prune.at.unwrap_or_else(|| shared.clock.now());
-        shared.change(0, |writer, journal| {
+        let report = shared.change(0, |writer, journal| {
             let view = shared.view.load_full();
             let mut report = PruneReport { dry_run: prune.dry_run, ..PruneReport::default() };
             let mut leaving = Vec::new();
@@ -131,7 +131,11 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             leaving.iter().map(place).for_each(|(rows, row)| writer.remove(shared, &rows, row));
             writer.drop_dead_segments(shared);
             Ok(report)
-        })
+        })?;
+        if !report.dry_run {
+            crate::meter::pruned(report.removed as u64);
+        }
+        Ok(report)
     }
 
     fn applies(&self, prune: &Prune, standing: &Standing, now: Timestamp) -> bool {

@@ -15,6 +15,7 @@ use crate::incidents::Incidents;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::memory::{MemoryId, Recalled};
+use crate::meter;
 use crate::persist::Disk;
 use crate::prepared::Prepared;
 use crate::quantize::rotate::Rotation;
@@ -96,6 +97,17 @@ impl<P, C> Shared<P, C> {
     }
 }
 
+impl<P: Send + Sync, C> Shared<P, C> {
+    /// The living row of `id` in the present view: its segment, and its place in it. For the writer.
+    pub(crate) fn find(&self, view: &View<P>, id: u64) -> Option<(usize, usize)> {
+        if let Some(at) = view.find(id) {
+            return Some(at);
+        }
+        let uid = *self.revisions().get(&id)?;
+        view.find_revision(id, uid).ok().flatten()
+    }
+}
+
 impl<P: Send + Sync, C: Clock> Shared<P, C> {
     pub(crate) fn new(config: Config, clock: C, disk: Option<Disk<P>>) -> Result<Self, Error> {
         let shape = Shape::new(config.dimensions);
@@ -136,10 +148,13 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
     /// Does what leaves nothing to write down.
     pub(crate) fn alone<R>(&self, with: impl FnOnce(&mut Writer<P>) -> R) -> R {
         let mut writer: MutexGuard<'_, _> = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let evicted = writer.evicted();
         let result = with(&mut writer);
+        let (levels, evicted) = ((writer.live, writer.bytes), writer.evicted() - evicted);
         let retired = std::mem::take(&mut writer.retired);
         drop(writer);
         drop(retired);
+        meter::levels(levels.0, levels.1, evicted);
         result
     }
 
@@ -205,6 +220,12 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     /// None at present: a [`Config`] is checked when it is built.
     pub fn with_clock(config: Config, clock: C) -> Result<Self, Error> {
         Ok(Self { shared: Arc::new(Shared::new(config, clock, None)?) })
+    }
+
+    /// The instructions that its loops use, as this machine has them: `avx512`, `avx2` or `scalar`. Answers are the same with all.
+    #[must_use]
+    pub fn instructions(&self) -> &'static str {
+        self.shared.kernel.name()
     }
 
     /// What the store is set to.
@@ -326,6 +347,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         if query.touch && self.shared.config.recency == Recency::LastAccessed {
             self.touch(hits.iter().map(|hit| hit.id), query.at)?;
         }
+        meter::retrieved(1);
         let tolerance = query.tolerance;
         let exactness = if tolerance > 0.0 { Exactness::Bounded { tolerance } } else { Exactness::Exact };
         Ok(Retrieved { hits, exactness, scanned })

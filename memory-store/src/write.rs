@@ -8,6 +8,7 @@ use crate::decay::RetentionClass;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::memory::{Memory, MemoryId, Written};
+use crate::meter;
 use crate::prepared::Prepared;
 use crate::quantize::{int8, signs};
 use crate::scan::{Match, nearest};
@@ -97,10 +98,12 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
                 prepared.encode(shared.config.dimensions);
             }
             let writing = Writing { shared, prepared, coded: &coded, payload, new, bytes };
-            match shared.config.dedup {
+            let written = match shared.config.dedup {
                 Some(dedup) => writing.merge_or_insert(dedup),
                 None => shared.change(bytes, |writer, journal| writing.insert(writer, journal)),
-            }
+            }?;
+            meter::written(written.is_merged());
+            Ok(written)
         })
     }
 
@@ -187,7 +190,7 @@ impl<P: Send + Sync, C: Clock> Writing<'_, P, C> {
         policy: MergePolicy,
     ) -> Result<Option<Written>, Error> {
         let shared = self.shared;
-        let Some((segment, row)) = writer.find(shared, view, found.id) else { return Ok(None) };
+        let Some((segment, row)) = shared.find(view, found.id) else { return Ok(None) };
         let rows = view.all_rows(segment);
         // A revision of the match may point elsewhere.
         let cosine = || self.prepared.cosine(rows.vector(row), shared.config.epsilon, shared.kernel);
@@ -313,7 +316,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             let bytes = Journal::row_bytes(shared.config.dimensions, None, encoded.len());
             let outcome = shared.change(bytes, |writer, journal| {
                 let view = shared.view.load_full();
-                let Some((segment, row)) = writer.find(shared, &view, id.0) else { return Ok(Some(false)) };
+                let Some((segment, row)) = shared.find(&view, id.0) else { return Ok(Some(false)) };
                 let rows = view.all_rows(segment);
                 let mut after = After::of(&shared.config, &rows, row);
                 after.standing.class = update.class.map_or(after.standing.class, |class| class as u8);
@@ -359,7 +362,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         let shared = &*self.shared;
         shared.change(8, |writer, journal| {
             let view = shared.view.load_full();
-            let Some((segment, row)) = writer.find(shared, &view, id.0) else { return Ok(false) };
+            let Some((segment, row)) = shared.find(&view, id.0) else { return Ok(false) };
             journal.remove(&[id.0])?;
             writer.remove(shared, &view.all_rows(segment), row);
             writer.compact_if_due(shared);
@@ -421,7 +424,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         let shared = &*self.shared;
         shared.change(Journal::STANDING_BYTES, |writer, journal| {
             let view = shared.view.load_full();
-            let Some((segment, row)) = writer.find(shared, &view, id.0) else { return Ok(false) };
+            let Some((segment, row)) = shared.find(&view, id.0) else { return Ok(false) };
             let rows = view.all_rows(segment);
             let mut after = After::of(&shared.config, &rows, row);
             change(&mut after);
@@ -441,7 +444,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         shared.change(ids.len() * (Journal::STANDING_BYTES + 32), |writer, journal| {
             let view = shared.view.load_full();
             for id in ids {
-                let Some((segment, row)) = writer.find(shared, &view, id.0) else { continue };
+                let Some((segment, row)) = shared.find(&view, id.0) else { continue };
                 let rows = view.all_rows(segment);
                 let mut after = After::of(&shared.config, &rows, row);
                 after.last_seen = after.last_seen.max(at);

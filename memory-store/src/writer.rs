@@ -52,9 +52,6 @@ pub(crate) struct Draft<'a, P> {
     pub(crate) encoded: &'a [u8],
 }
 
-/// Where a living row stands: its segment in the present view, and its place in it.
-pub(crate) type At = (usize, usize);
-
 /// Bytes of one memory without its payload: the vector, codes, signs, and what every row has.
 pub(crate) fn row_bytes(shape: Shape) -> u64 {
     (shape.dimensions * 4 + shape.padded + shape.padded / 8 + 54) as u64
@@ -63,7 +60,7 @@ pub(crate) fn row_bytes(shape: Shape) -> u64 {
 impl<P: Send + Sync> Writer<P> {
     pub(crate) fn new(shape: Shape, capacity: &Capacity, dir: Option<&Path>) -> Result<(Self, View<P>), Error> {
         let rows = capacity.max_memories.clamp(*SEGMENT_ROWS.start(), 1024);
-        let appender = Segment::new(0, 0, shape, rows, dir)?;
+        let appender = Appender::new(0, 0, shape, rows, dir)?;
         let view = View::new(vec![Arc::clone(appender.segment())], 0, 0);
         let writer = Self {
             appender,
@@ -82,6 +79,10 @@ impl<P: Send + Sync> Writer<P> {
         Ok((writer, view))
     }
 
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     /// What is known without a look at the rows.
     pub(crate) fn counts(&self) -> Stats {
         Stats {
@@ -91,15 +92,6 @@ impl<P: Send + Sync> Writer<P> {
             dead: self.dead,
             ..Stats::default()
         }
-    }
-
-    /// The living row of `id`.
-    pub(crate) fn find<C>(&self, shared: &Shared<P, C>, view: &View<P>, id: u64) -> Option<At> {
-        if let Some(at) = view.find(id) {
-            return Some(at);
-        }
-        let uid = *shared.revisions().get(&id)?;
-        view.find_revision(id, uid).ok().flatten()
     }
 
     /// Sees to it that there is a place for a row.
@@ -125,7 +117,7 @@ impl<P: Send + Sync> Writer<P> {
 
     pub(crate) fn add_segment<C>(&mut self, shared: &Shared<P, C>) -> Result<(), Error> {
         let rows = (self.live / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
-        let appender = Segment::new(self.take_uid(), self.next_id, shared.shape, rows, shared.dir())?;
+        let appender = Appender::new(self.take_uid(), self.next_id, shared.shape, rows, shared.dir())?;
         let mut segments = shared.view.load().segments().to_vec();
         segments.push(Arc::clone(appender.segment()));
         self.appender = appender;
@@ -338,7 +330,7 @@ impl<P: Send + Sync> Writer<P> {
         let mut lowest: Option<(f64, Place)> = None;
         for (class, queue) in RetentionClass::ALL.into_iter().zip(&mut queues) {
             let holds = |place: &Place| {
-                self.find(shared, &view, place.id).is_some_and(|(segment, row)| {
+                shared.find(&view, place.id).is_some_and(|(segment, row)| {
                     let rows = view.all_rows(segment);
                     let standing = standing(config, &rows, row);
                     standing.class == class as u8
@@ -367,7 +359,7 @@ impl<P: Send + Sync> Writer<P> {
         }
         self.queues = queues;
         let (_, place) = lowest.expect("a memory that is not protected");
-        let (segment, row) = self.find(shared, &view, place.id).expect("a place that holds");
+        let (segment, row) = shared.find(&view, place.id).expect("a place that holds");
         let rows = view.all_rows(segment);
         journal.remove(&[place.id])?;
         self.evicted += 1;
@@ -423,8 +415,8 @@ impl<P: Send + Sync> Writer<P> {
         let mut segments = view.segments()[..from].to_vec();
         let mut revised = Vec::new();
         if rows > 0 {
-            let from_id = view.segments()[from].from_id();
-            let mut copy = Segment::new(self.take_uid(), from_id, shared.shape, rows, shared.dir())?;
+            let first_id = view.segments()[from].first_id();
+            let mut copy = Appender::new(self.take_uid(), first_id, shared.shape, rows, shared.dir())?;
             for segment in from..to {
                 let old = view.all_rows(segment);
                 for row in (0..old.len()).filter(|&row| old.died(row) == 0) {
@@ -458,11 +450,6 @@ impl<P: Send + Sync> Writer<P> {
 }
 
 impl<P: Send + Sync> Writer<P> {
-    /// All rows of a view, dead ones included.
-    pub(crate) fn rows(&self, view: &View<P>) -> usize {
-        (0..view.segments().len()).map(|at| view.all_rows(at).len()).sum()
-    }
-
     /// Takes over the segments of a snapshot. The store is empty.
     pub(crate) fn restore<C>(
         &mut self,
@@ -489,7 +476,7 @@ impl<P: Send + Sync> Writer<P> {
         self.next_id = next_id;
         self.next_uid = segments.len() as u64;
         let rows = (self.live / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
-        self.appender = Segment::new(self.take_uid(), next_id, shared.shape, rows, shared.dir())?;
+        self.appender = Appender::new(self.take_uid(), next_id, shared.shape, rows, shared.dir())?;
         segments.push(Arc::clone(self.appender.segment()));
         self.replace_view(shared, segments, self.sequence);
         Ok(())
@@ -504,7 +491,7 @@ impl<P: Send + Sync> Writer<P> {
         after: &After,
     ) -> Result<(), Error> {
         let view = shared.view.load_full();
-        if let Some((segment, at)) = self.find(shared, &view, row.id) {
+        if let Some((segment, at)) = shared.find(&view, row.id) {
             return self.revise(shared, &mut Journal::none(), &view.all_rows(segment), at, draft, after);
         }
         self.reserve_row(shared)?;

@@ -10,9 +10,7 @@ pub(crate) mod signs;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use int8::{Int8, QueryCode};
-pub(crate) use rotate::{ROUNDING, Rotation};
-pub(crate) use signs::SignQuery;
+use rotate::ROUNDING;
 
 /// Half the distance from 1 to the next `f32`: the largest relative error of one rounding.
 const UNIT_ROUNDOFF: f32 = f32::EPSILON / 2.0;

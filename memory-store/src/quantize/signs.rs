@@ -165,7 +165,7 @@ impl SignQuery {
     }
 
     /// Upper bound of the cosine of a row with this sum and at least this alignment.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn upper(&self, sum: u16, alignment: f32) -> f32 {
         let sum = f64::from(self.step) * f64::from(sum) + f64::from(self.base) + f64::from(self.error);
         let (alpha, beta) = (f64::from(alignment).clamp(-1.0, 1.0), (sum / self.length).clamp(-1.0, 1.0));

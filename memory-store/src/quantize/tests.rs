@@ -1,8 +1,8 @@
 //! The bounds against the truth in double precision.
 
+use super::int8::{self, Int8, QueryCode};
 use super::rotate::{MAX_DIM, ROUNDING, Rotation};
-use super::signs::Least;
-use super::{Int8, QueryCode, SignQuery, int8, signs};
+use super::signs::{self, Least, SignQuery};
 use crate::kernel::{Kernel, ROWS};
 use proptest::prelude::*;
 

@@ -84,6 +84,7 @@ impl<T: Plain> Column<T> {
     pub(crate) fn in_dir(len: usize, dir: Option<&Path>) -> Result<Self, Error> {
         let (Some(_), Some(layout)) = (dir, Self::layout(len)) else { return Ok(Self::new(len)) };
         let pages = Scratch::new(dir, layout.size())?;
+        assert!(pages.len() >= layout.size(), "pages for the column");
         let start = NonNull::new(pages.as_ptr().cast()).expect("pages have an address");
         Ok(Self { start, len, owner: Owner::Scratch { _pages: pages } })
     }

@@ -1,10 +1,9 @@
 //! The most that any row of a group can be worth.
 
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
-
 use crate::clock::Timestamp;
 use crate::decay::DecayTable;
 use crate::scoring::Upper;
+use crate::sync::{AtomicI64, AtomicU8, AtomicU32, Ordering};
 
 /// What a row counts for beside its vector, at one moment.
 #[derive(Debug, Clone, Copy)]

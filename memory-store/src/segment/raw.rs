@@ -58,7 +58,7 @@ pub(crate) struct NewRow<'a, P> {
 pub(crate) struct Segment<P> {
     uid: u64,
     /// Rows that are no revisions have at least this id.
-    from_id: u64,
+    first_id: u64,
     shape: Shape,
     capacity: usize,
     len: AtomicUsize,
@@ -111,14 +111,14 @@ pub(crate) mod tag {
     /// Where each payload ends in [`PAYLOADS`].
     pub(crate) const PAYLOAD_ENDS: u32 = 10;
     pub(crate) const PAYLOADS: u32 = 11;
-    pub(crate) const FROM_ID: u32 = 12;
+    pub(crate) const FIRST_ID: u32 = 12;
     pub(crate) const ALIGNMENTS: u32 = 13;
 }
 
 /// What a segment is made of again.
 pub(crate) struct Restored<'a, P> {
     pub(crate) file: &'a Arc<SectionFile>,
-    pub(crate) from_id: u64,
+    pub(crate) first_id: u64,
     pub(crate) payloads: &'a [Arc<P>],
     pub(crate) standings: &'a [RestoredRow],
 }
@@ -133,53 +133,13 @@ pub(crate) struct RestoredRow {
 }
 
 impl<P: Send + Sync> Segment<P> {
-    /// An empty segment for `capacity` rows, rounded up to whole groups, whose ids begin at `from_id` or later.
-    ///
-    /// Its vectors lie in a file of `dir`, if there is one.
-    pub(crate) fn new(
-        uid: u64,
-        from_id: u64,
-        shape: Shape,
-        capacity: usize,
-        dir: Option<&Path>,
-    ) -> Result<Appender<P>, Error> {
-        let capacity = capacity.next_multiple_of(GROUP);
-        Ok(Appender(Arc::new(Self {
-            uid,
-            from_id,
-            shape,
-            capacity,
-            len: AtomicUsize::new(0),
-            dead: AtomicUsize::new(0),
-            vectors: Column::in_dir(capacity * shape.dimensions, dir)?,
-            codes: Column::new(capacity * shape.padded),
-            planes: Column::new(capacity / GROUP * shape.plane()),
-            scales: Column::new(capacity),
-            alignments: Column::new(capacity),
-            order: Column::new(capacity),
-            revised: Column::new(capacity),
-            first_seen: Column::new(capacity),
-            incidents: Column::new(capacity),
-            payload_bytes: Column::new(capacity),
-            payloads: Column::new(capacity),
-            last_seen: Column::new(capacity),
-            recurrence: Column::new(capacity),
-            importance: Column::new(capacity),
-            weight: Column::new(capacity),
-            traits: Column::new(capacity),
-            died: Column::new(capacity),
-            groups: (0..capacity / GROUP).map(|_| Maxima::new()).collect(),
-            whole: Maxima::new(),
-        })))
-    }
-
     /// A full segment from its file and what its rows count for.
     pub(crate) fn restore(uid: u64, shape: Shape, rows: &Restored<'_, P>) -> Result<Arc<Self>, Error> {
         let (file, len) = (rows.file, rows.standings.len());
         let groups = len.div_ceil(GROUP);
         let segment = Self {
             uid,
-            from_id: rows.from_id,
+            first_id: rows.first_id,
             shape,
             capacity: groups * GROUP,
             len: AtomicUsize::new(0),
@@ -229,12 +189,8 @@ impl<P: Send + Sync> Segment<P> {
         self.uid
     }
 
-    pub(crate) fn from_id(&self) -> u64 {
-        self.from_id
-    }
-
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
+    pub(crate) fn first_id(&self) -> u64 {
+        self.first_id
     }
 
     /// The published rows, `limit` at most.
@@ -270,6 +226,46 @@ impl<P> fmt::Debug for Segment<P> {
 pub(crate) struct Appender<P>(Arc<Segment<P>>);
 
 impl<P: Send + Sync> Appender<P> {
+    /// An empty segment for `capacity` rows, rounded up to whole groups, whose ids begin at `first_id` or later.
+    ///
+    /// Its vectors lie in a file of `dir`, if there is one.
+    pub(crate) fn new(
+        uid: u64,
+        first_id: u64,
+        shape: Shape,
+        capacity: usize,
+        dir: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let capacity = capacity.next_multiple_of(GROUP);
+        Ok(Self(Arc::new(Segment {
+            uid,
+            first_id,
+            shape,
+            capacity,
+            len: AtomicUsize::new(0),
+            dead: AtomicUsize::new(0),
+            vectors: Column::in_dir(capacity * shape.dimensions, dir)?,
+            codes: Column::new(capacity * shape.padded),
+            planes: Column::new(capacity / GROUP * shape.plane()),
+            scales: Column::new(capacity),
+            alignments: Column::new(capacity),
+            order: Column::new(capacity),
+            revised: Column::new(capacity),
+            first_seen: Column::new(capacity),
+            incidents: Column::new(capacity),
+            payload_bytes: Column::new(capacity),
+            payloads: Column::new(capacity),
+            last_seen: Column::new(capacity),
+            recurrence: Column::new(capacity),
+            importance: Column::new(capacity),
+            weight: Column::new(capacity),
+            traits: Column::new(capacity),
+            died: Column::new(capacity),
+            groups: (0..capacity / GROUP).map(|_| Maxima::new()).collect(),
+            whole: Maxima::new(),
+        })))
+    }
+
     pub(crate) fn segment(&self) -> &Arc<Segment<P>> {
         &self.0
     }
@@ -352,10 +348,6 @@ impl<P> Clone for Rows<'_, P> {
 impl<P> Copy for Rows<'_, P> {}
 
 impl<'a, P> Rows<'a, P> {
-    pub(crate) fn segment(&self) -> &'a Segment<P> {
-        self.segment
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -411,7 +403,7 @@ impl<'a, P> Rows<'a, P> {
             file.section(tag::INCIDENTS, bytes(segment.incidents.slice(0..len)))?;
             file.section(tag::PAYLOAD_BYTES, bytes(segment.payload_bytes.slice(0..len)))?;
         }
-        file.section(tag::FROM_ID, &segment.from_id.to_le_bytes())
+        file.section(tag::FIRST_ID, &segment.first_id.to_le_bytes())
     }
 
     pub(crate) fn code(&self, row: usize) -> Int8 {
@@ -558,7 +550,7 @@ fn bytes<T: bytemuck::NoUninit>(numbers: &[T]) -> &[u8] {
         assert!(
             cfg!(target_endian = "little"),
             "files are little-endian, and columns are written as they lie in memory"
-        )
+        );
     };
     bytemuck::cast_slice(numbers)
 }

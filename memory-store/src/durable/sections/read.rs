@@ -61,11 +61,6 @@ impl SectionFile {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Its size in bytes.
-    pub(crate) fn size(&self) -> u64 {
-        self.bytes.len() as u64
-    }
 }
 
 /// Checks every byte, from the outside in: what is not yet checked is believed in nothing.
