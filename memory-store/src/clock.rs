@@ -48,8 +48,8 @@ pub(crate) fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Tells a store what time it is. It is asked at most once an operation, never under a lock, and not at all where the operation names its
-/// moment.
+/// Tells a store what time it is. It is asked at most once an operation (once more by a query that touches what it finds), never under a
+/// lock, and not at all where the operation names its moment.
 pub trait Clock: Send + Sync {
     /// The present moment. It may step backwards: ages are never negative.
     fn now(&self) -> Timestamp;

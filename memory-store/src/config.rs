@@ -74,7 +74,8 @@ pub enum MergePolicy {
     KeepFirst,
     /// The memory takes the new ones.
     KeepLatest,
-    /// The vector becomes the mean of all unit vectors that were merged, the payload the new one.
+    /// The vector moves towards the new one: the direction of the old, weighted by how often the memory was seen, and that of the new are
+    /// added. The payload is the new one.
     RunningMean,
 }
 

@@ -45,13 +45,14 @@ impl Default for DecayTable {
 }
 
 impl DecayTable {
-    /// All classes fade by the factor `exp(-rate)` an hour. `rate` is at least 0 and finite.
+    /// All classes fade by the factor `exp(-rate)` an hour. `rate` is 0 to 1e9.
     #[must_use]
     pub fn per_hour(rate: f64) -> Self {
         Self::per(rate, HOUR)
     }
 
-    /// All classes fade by the factor `exp(-rate)` a tick of a logical clock. `rate` is at least 0 and finite.
+    /// All classes fade by the factor `exp(-rate)` a tick of a logical clock. `rate` is 0 to 1e9. A tick counts as a microsecond in spans of
+    /// time, those of [`retention`](Self::retention) among them.
     #[must_use]
     pub fn per_tick(rate: f64) -> Self {
         Self::per(rate, 1)
@@ -77,8 +78,8 @@ impl DecayTable {
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        match self.rates.iter().find(|rate| !(rate.is_finite() && **rate >= 0.0)) {
-            Some(rate) => Err(Error::InvalidConfig { option: "decay", reason: format!("a rate is {rate}") }),
+        match self.rates.iter().find(|rate| !(0.0..=1e9).contains(*rate)) {
+            Some(rate) => Err(Error::InvalidConfig { option: "decay", reason: format!("a rate of {rate}: 0 to 1e9") }),
             None => Ok(()),
         }
     }

@@ -48,8 +48,8 @@ pub enum Error {
     /// A range of times that ends before it begins.
     #[error("the range of time ends before it begins")]
     InvalidRange,
-    /// The store is full, and all that it holds is critical or pinned.
-    #[error("the store is full, and its {protected} memories are critical or pinned")]
+    /// There is no room beside what is critical or pinned.
+    #[error("no room: {protected} memories are critical or pinned, and what they leave does not suffice")]
     CapacityExhausted {
         /// Memories that are critical or pinned.
         protected: usize,

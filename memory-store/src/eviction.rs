@@ -78,7 +78,7 @@ impl Queue {
         self.lowest = places.into_iter().map(Reverse).collect();
     }
 
-    /// The lowest place of a memory that still `holds`, or `None` if the queue has to be filled first, if there is any at all.
+    /// The lowest place of a memory that still `holds`; `None` if there is none in the queue.
     pub(crate) fn lowest(&mut self, mut holds: impl FnMut(&Place) -> bool) -> Option<Place> {
         while let Some(Reverse(place)) = self.lowest.peek() {
             if holds(place) {
@@ -86,8 +86,15 @@ impl Queue {
             }
             self.lowest.pop();
         }
-        self.reach = None;
+        if !self.is_complete() {
+            self.reach = None;
+        }
         None
+    }
+
+    /// Whether all that may be evicted of the class is in the queue, so that to fill it would bring nothing.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.reach == Some(f64::INFINITY)
     }
 }
 

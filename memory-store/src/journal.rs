@@ -186,5 +186,5 @@ fn standing(body: &[u8]) -> Option<Change<'_>> {
 
 /// Whether these can be the importance and the weight of a memory.
 pub(crate) fn is_weight(importance: f32, weight: f32) -> bool {
-    (0.0..=1.0).contains(&importance) && weight > 0.0 && weight.is_finite()
+    (0.0..=1.0).contains(&importance) && importance.is_sign_positive() && weight > 0.0 && weight.is_finite()
 }

@@ -1,5 +1,6 @@
 //! Adaptive memory store.
 
+mod capacity;
 mod clock;
 pub mod compat;
 mod config;

@@ -54,7 +54,7 @@ impl<'a, P> Memory<'a, P> {
 
     /// How important it is by itself, 0 to 1.
     pub fn importance(mut self, importance: f32) -> Self {
-        self.importance = importance;
+        self.importance = importance + 0.0; // there is one zero
         self
     }
 

@@ -16,7 +16,7 @@ impl Normalizer {
     /// # Errors
     ///
     /// [`Error::Dimensions`] if the two differ in length, [`Error::NonFinite`] for a mean or a deviation that is not finite,
-    /// [`Error::InvalidValue`] for a deviation that is not above 0.
+    /// [`Error::InvalidValue`] for a deviation that is not above 0, or so small that nothing is left of what is divided by it.
     pub fn new(mean: &[f32], deviation: &[f32]) -> Result<Self, Error> {
         if mean.len() != deviation.len() {
             return Err(Error::Dimensions { expected: mean.len(), got: deviation.len() });
@@ -24,8 +24,8 @@ impl Normalizer {
         if let Some(index) = (0..mean.len()).find(|&i| !mean[i].is_finite() || !deviation[i].is_finite()) {
             return Err(Error::NonFinite { index });
         }
-        if let Some(&value) = deviation.iter().find(|&&d| d <= 0.0) {
-            return Err(Error::InvalidValue { what: "deviation", value: value.into(), allowed: "above 0" });
+        if let Some(&value) = deviation.iter().find(|&&d| d <= 0.0 || (1.0 / d).is_infinite()) {
+            return Err(Error::InvalidValue { what: "deviation", value: value.into(), allowed: "above 3e-39" });
         }
         Ok(Self { shift: mean.to_vec(), scale: deviation.iter().map(|d| 1.0 / d).collect() })
     }
@@ -56,7 +56,7 @@ impl Normalizer {
             let variance = column(i).map(|x| (x - mean[i]).powi(2)).sum::<f64>() / count;
             if variance > 0.0 { variance.sqrt() as f32 } else { 1.0 }
         });
-        let deviation: Vec<f32> = deviation.map(|d| if d > 0.0 { d } else { 1.0 }).collect();
+        let deviation: Vec<f32> = deviation.map(|d| if (1.0 / d).is_finite() { d } else { 1.0 }).collect();
         let mean: Vec<f32> = mean.iter().map(|&m| m as f32).collect();
         Self::new(&mean, &deviation)
     }

@@ -193,7 +193,7 @@ where
         let mut recovery = Recovery::default();
         if let Some(manifest) = &manifest {
             store.load(dir, manifest, fingerprint)?;
-            recovery.from_snapshot = store.alone(|writer| writer.live);
+            recovery.from_snapshot = store.alone(|writer| writer.tally.memories);
         }
         let header = LogHeader { dim, fingerprint };
         let after = manifest.as_ref().map(|manifest| manifest.lsn);
@@ -201,7 +201,7 @@ where
         let (log, found) = Log::open(Arc::clone(&files), dir, header, after, durability, &mut replay)?;
         recovery.replayed = found.records;
         recovery.torn = found.torn.map(|Torn { file, offset, bytes }| TornWrite { file, offset, bytes });
-        recovery.memories = store.alone(|writer| writer.live);
+        recovery.memories = store.alone(|writer| writer.tally.memories);
         if let Some(manifest) = &manifest {
             manifest::sweep(&*files, dir, manifest)?;
         }

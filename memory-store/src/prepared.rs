@@ -64,6 +64,10 @@ impl Prepared {
     /// machine; 0 if either has no direction.
     pub(crate) fn cosine(&self, other: &[f32], epsilon: f64, kernel: Kernel) -> f64 {
         let (dot, square) = kernel.dot_and_square(&self.vector, other);
-        if self.norm == 0.0 || square == 0.0 { 0.0 } else { dot / (self.norm * square.sqrt() + epsilon) }
+        if self.norm == 0.0 || square == 0.0 {
+            return 0.0;
+        }
+        // Rounding alone takes it past 1.
+        (dot / (self.norm * square.sqrt() + epsilon)).clamp(-1.0, 1.0)
     }
 }

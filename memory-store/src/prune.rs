@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use crate::capacity::base_score;
 use crate::clock::{Clock, Timestamp};
 use crate::decay::RetentionClass;
 use crate::error::Error;
-use crate::segment::Standing;
+use crate::segment::Rows;
 use crate::store::MemoryStore;
-use crate::writer::{base_score, standing};
+use crate::writer::standing;
 
 /// Which memories a prune removes: those to which any of its conditions applies. Pinned memories stay in any case, critical ones unless
 /// told otherwise.
@@ -87,10 +88,10 @@ pub struct PruneReport {
 }
 
 impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
-    /// Removes what the conditions name, at one moment: no write comes between. Segments of which nothing is left are given back at once,
-    /// the rest as for [`remove`](Self::remove).
+    /// Removes what the conditions name, at one moment: no write comes between. Segments of which nothing is left are given back at once, the
+    /// rest by the writes that follow, one segment of at most 4,096 rows each, or by [`compact`](Self::compact).
     ///
-    /// Costs a look at every row, under the writer's lock.
+    /// Costs a look at every row, under the writer's lock; a [dry run](Prune::dry_run) takes none.
     ///
     /// # Errors
     ///
@@ -102,27 +103,22 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         }
         let shared = &*self.shared;
         let now = prune.at.unwrap_or_else(|| shared.clock.now());
+        if prune.dry_run {
+            return Ok(self.count(&prune, now));
+        }
         let report = shared.change(0, |writer, journal| {
             let view = shared.view.load_full();
-            let mut report = PruneReport { dry_run: prune.dry_run, ..PruneReport::default() };
+            let mut report = PruneReport::default();
             let mut leaving = Vec::new();
             for segment in 0..view.segments().len() {
                 let rows = view.all_rows(segment);
                 for row in (0..rows.len()).filter(|&row| rows.died(row) == 0) {
-                    let standing = standing(&shared.config, &rows, row);
-                    if !self.applies(&prune, &standing, now) || rows.is_pinned(row) {
-                        continue;
+                    if self.applies(&prune, &rows, row, now, &mut report) {
+                        leaving.push((segment as u32, row as u32));
                     }
-                    report.removed += 1;
-                    report.by_class[usize::from(standing.class)] += 1;
-                    report.recurrences += u64::from(standing.recurrence);
-                    leaving.push((segment as u32, row as u32));
                 }
             }
-            report.remaining = writer.live - report.removed;
-            if prune.dry_run {
-                return Ok(report);
-            }
+            report.remaining = writer.tally.memories - report.removed;
             let place = |&(segment, row): &(u32, u32)| (view.all_rows(segment as usize), row as usize);
             if shared.disk.is_some() {
                 let ids: Vec<u64> = leaving.iter().map(place).map(|(rows, row)| rows.id(row)).collect();
@@ -132,22 +128,39 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             writer.drop_dead_segments(shared);
             Ok(report)
         })?;
-        if !report.dry_run {
-            crate::meter::pruned(report.removed as u64);
-        }
+        crate::meter::pruned(report.removed as u64);
         Ok(report)
     }
 
-    fn applies(&self, prune: &Prune, standing: &Standing, now: Timestamp) -> bool {
+    /// What a prune would remove of the present memories.
+    fn count(&self, prune: &Prune, now: Timestamp) -> PruneReport {
+        let view = self.shared.view.load();
+        let mut report = PruneReport { dry_run: true, ..PruneReport::default() };
+        for (rows, row) in view.now().iter() {
+            report.remaining += usize::from(!self.applies(prune, &rows, row, now, &mut report));
+        }
+        report
+    }
+
+    /// Whether a row goes; if it does it is counted.
+    fn applies(&self, prune: &Prune, rows: &Rows<'_, P>, row: usize, now: Timestamp, report: &mut PruneReport) -> bool {
+        let standing = standing(&self.shared.config, rows, row);
         let class = RetentionClass::from_bits(standing.class);
-        if prune.keep_critical && class == RetentionClass::Critical {
+        if rows.is_pinned(row) || prune.keep_critical && class == RetentionClass::Critical {
             return false;
         }
         let decay = &self.shared.config.decay;
-        let is_old =
-            prune.older_than.is_some_and(|age| now.age_of(standing.seen) >= crate::clock::micros(age).unsigned_abs());
+        let is_old = |age| now.age_of(standing.seen) >= crate::clock::micros(age).unsigned_abs();
         let is_low =
-            |score| base_score(&self.shared.config, standing) * decay.weight(class, standing.seen, now) < score;
-        is_old || prune.by_retention && decay.is_expired(class, standing.seen, now) || prune.below.is_some_and(is_low)
+            |score| base_score(&self.shared.config, &standing) * decay.weight(class, standing.seen, now) < score;
+        let goes = prune.older_than.is_some_and(is_old)
+            || prune.by_retention && decay.is_expired(class, standing.seen, now)
+            || prune.below.is_some_and(is_low);
+        if goes {
+            report.removed += 1;
+            report.by_class[class as usize] += 1;
+            report.recurrences += u64::from(standing.recurrence);
+        }
+        goes
     }
 }

@@ -46,7 +46,7 @@ impl Default for Weights {
 pub struct ScoreParts {
     /// Cosine of the query's and the memory's vector, -1 to 1.
     pub similarity: f64,
-    /// What is left after its age, 0 to 1.
+    /// What is left after its age, 0 to 1; 1 in a store that gives age no weight.
     pub temporal: f64,
     /// `1 + factor * ln(1 + n)` for a memory that was seen `n` times.
     pub recurrence: f64,
@@ -94,7 +94,8 @@ impl Scoring {
     /// The score of these parts.
     #[must_use]
     pub fn score(&self, parts: &ScoreParts) -> f64 {
-        match self {
+        // There is one zero, so that ids decide among all who have it.
+        0.0 + match self {
             Self::Additive(w) => {
                 let original =
                     w.similarity * parts.similarity + w.temporal * parts.temporal + w.recurrence * parts.recurrence;
@@ -117,8 +118,8 @@ impl Scoring {
         match self {
             Self::Additive(w) => {
                 let rest = w.temporal * upper.temporal + w.recurrence * recurrence + w.importance * upper.importance;
-                let rest = rest + w.feedback * upper.weight.ln();
-                let missing = score - rest - SLOP * (1.0 + score.abs() + rest.abs());
+                let feedback = w.feedback * upper.weight.ln();
+                let missing = score - (rest + feedback) - SLOP * (1.0 + score.abs() + rest + feedback.abs());
                 if missing <= 0.0 && w.similarity == 0.0 { f64::NEG_INFINITY } else { missing / w.similarity }
             }
             // A memory that points away from the query has a higher score the less it has of the rest: no cosine is too low.

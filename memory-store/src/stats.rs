@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::capacity::is_protected;
 use crate::clock::Clock;
 use crate::store::MemoryStore;
-use crate::writer::is_protected;
 
-/// What a store holds at one moment.
+/// What a store holds. Counters begin when it is opened, and are taken a moment before the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Stats {
     /// Memories.

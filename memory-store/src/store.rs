@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
@@ -10,6 +11,7 @@ use arc_swap::ArcSwap;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{Config, Recency};
 use crate::decay::RetentionClass;
+use crate::durable::Lsn;
 use crate::error::Error;
 use crate::incidents::Incidents;
 use crate::journal::Journal;
@@ -32,7 +34,7 @@ use crate::writer::{Writer, standing};
 /// # Consistency
 ///
 /// Writes are one after the other; a write that has returned is seen by every query that begins after it. A query sees the memories of the
-/// moment at which it began, and never waits for a write. What is changed while it runs (a recurrence, a class) counts for each memory
+/// moment at which it began, and never waits for a write (but to [touch](Query::touch) what it has found). What is changed while it runs (a recurrence, a class) counts for each memory
 /// as it was at some moment of the query; what is removed may or may not be found. An update that replaces a vector or a payload is seen
 /// as a whole: the memory is found once, with the old or with the new one.
 ///
@@ -55,6 +57,8 @@ pub(crate) struct Shared<P, C> {
     /// For each id that was revised the segment of the row that now stands for it.
     revisions: RwLock<HashMap<u64, u64>>,
     incidents: RwLock<Incidents>,
+    /// Memories, as the last change left them.
+    live: AtomicUsize,
     /// Where it is kept, if it is.
     pub(crate) disk: Option<Disk<P>>,
 }
@@ -121,6 +125,7 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
             writer: Mutex::new(writer),
             revisions: RwLock::default(),
             incidents: RwLock::default(),
+            live: AtomicUsize::new(0),
             disk,
             config,
         })
@@ -133,16 +138,35 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
         bytes: usize,
         change: impl FnOnce(&mut Writer<P>, &mut Journal<'_>) -> Result<R, Error>,
     ) -> Result<R, Error> {
+        let mut last = None;
+        let result = self.begin(bytes, &mut last, change);
+        // Also after an error: what was written down before it has happened.
+        self.commit(last)?;
+        result
+    }
+
+    /// The first half of [`change`](Self::change): it is in effect, and to be committed up to `last`.
+    pub(crate) fn begin<R>(
+        &self,
+        bytes: usize,
+        last: &mut Option<Lsn>,
+        change: impl FnOnce(&mut Writer<P>, &mut Journal<'_>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         let mut journal = match &self.disk {
             Some(disk) => Journal::of(&disk.log, bytes)?,
             None => Journal::none(),
         };
         let result = self.alone(|writer| change(writer, &mut journal));
-        // Also after an error: what was written down before it has happened.
-        if let (Some(disk), Some(lsn)) = (&self.disk, journal.last()) {
-            disk.log.commit(lsn)?;
-        }
+        *last = journal.last().or(*last);
         result
+    }
+
+    /// Returns once what was written down up to `last` has the durability of the store.
+    pub(crate) fn commit(&self, last: Option<Lsn>) -> Result<(), Error> {
+        match (&self.disk, last) {
+            (Some(disk), Some(lsn)) => disk.log.commit(lsn),
+            _ => Ok(()),
+        }
     }
 
     /// Does what leaves nothing to write down.
@@ -150,8 +174,9 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
         let mut writer: MutexGuard<'_, _> = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let evicted = writer.evicted();
         let result = with(&mut writer);
-        let (levels, evicted) = ((writer.live, writer.bytes), writer.evicted() - evicted);
+        let (levels, evicted) = ((writer.tally.memories, writer.tally.bytes), writer.evicted() - evicted);
         let retired = std::mem::take(&mut writer.retired);
+        self.live.store(writer.tally.memories, Ordering::Release);
         drop(writer);
         drop(retired);
         meter::levels(levels.0, levels.1, evicted);
@@ -237,7 +262,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     /// Memories that it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.alone(|writer| writer.live)
+        self.shared.live.load(Ordering::Acquire)
     }
 
     /// Whether it holds none.
@@ -345,7 +370,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         };
         let hits: Vec<_> = found.into_iter().map(hit).collect();
         if query.touch && self.shared.config.recency == Recency::LastAccessed {
-            self.touch(hits.iter().map(|hit| hit.id), query.at)?;
+            self.touch(hits.iter().map(|hit| hit.id))?;
         }
         meter::retrieved(1);
         let tolerance = query.tolerance;
@@ -353,7 +378,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         Ok(Retrieved { hits, exactness, scanned })
     }
 
-    /// The memory of `id`, if it is there. Waits for nobody.
+    /// The memory of `id`, if it is there. It does not wait for the lock of writers.
     #[must_use]
     pub fn get(&self, id: MemoryId) -> Option<Recalled<P>> {
         self.with_row(id, |rows, row| self.shared.recalled(&rows, row))
@@ -376,7 +401,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
                 return Some(with(view.all_rows(segment), row));
             }
             // Just moved or revised again: where it stands now is written down a moment later.
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
     }
 

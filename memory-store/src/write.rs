@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{Dedup, MergePolicy, Recency};
 use crate::decay::RetentionClass;
+use crate::durable::Lsn;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::memory::{Memory, MemoryId, Written};
@@ -70,7 +71,8 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     /// stays. However many threads write the same at once, one memory is made, with their number as its recurrence.
     ///
     /// A new memory takes the place of others if the store is full: of those that are neither critical nor pinned, the one with the lowest
-    /// `importance · weight · (1 + factor · ln(1 + n)) · exp(-rate · age)` goes first, the lowest id among equals.
+    /// `importance · weight · (1 + factor · ln(1 + n)) · exp(-rate · age)` goes first, the lowest id among equals. Ages count from the latest
+    /// moment that the store has seen. Critical memories that may grow past the capacity take the places of all others first.
     ///
     /// Costs the coding of the vector (about a microsecond at 384 dimensions), with [`Dedup`] a search for the match, and a copy of the row.
     ///
@@ -80,6 +82,14 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     /// that is not 0 to 1, [`Error::CapacityExhausted`], [`Error::TooLarge`].
     #[expect(clippy::needless_pass_by_value, reason = "a memory is given away")]
     pub fn write(&self, memory: Memory<'_, P>) -> Result<Written, Error> {
+        let mut last = None;
+        let written = self.begin_write(&memory, &mut last);
+        self.shared.commit(last)?;
+        written
+    }
+
+    /// A write that is in effect, and to be committed up to `last`.
+    fn begin_write(&self, memory: &Memory<'_, P>, last: &mut Option<Lsn>) -> Result<Written, Error> {
         memory.check()?;
         let shared = &*self.shared;
         let encoded = shared.encode(&memory.payload)?;
@@ -99,19 +109,21 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             }
             let writing = Writing { shared, prepared, coded: &coded, payload, new, bytes };
             let written = match shared.config.dedup {
-                Some(dedup) => writing.merge_or_insert(dedup),
-                None => shared.change(bytes, |writer, journal| writing.insert(writer, journal)),
+                Some(dedup) => writing.merge_or_insert(dedup, last),
+                None => shared.begin(bytes, last, |writer, journal| writing.insert(writer, journal)),
             }?;
             meter::written(written.is_merged());
             Ok(written)
         })
     }
 
-    /// Writes memories one after the other, as [`write`](Self::write) does.
+    /// Writes memories one after the other, as [`write`](Self::write) does, and puts what became of each into `stored`. On disk they are
+    /// acknowledged together: one sync serves them all.
     ///
     /// # Errors
     ///
-    /// That of the first memory that is refused. Those before it are stored: their number is the length of what `stored` then holds.
+    /// That of the first memory that is refused; those before it are stored, and `stored` says how. If the log fails, what of them survives
+    /// is not known.
     pub fn write_batch<'a>(
         &self,
         memories: impl IntoIterator<Item = Memory<'a, P>>,
@@ -120,10 +132,11 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     where
         P: 'a,
     {
-        for memory in memories {
-            stored.push(self.write(memory)?);
-        }
-        Ok(())
+        let mut last = None;
+        let write = |memory| self.begin_write(&memory, &mut last).map(|written| stored.push(written));
+        let outcome = memories.into_iter().try_for_each(write);
+        self.shared.commit(last)?;
+        outcome
     }
 }
 
@@ -139,7 +152,7 @@ struct Writing<'a, P, C> {
 }
 
 impl<P: Send + Sync, C: Clock> Writing<'_, P, C> {
-    fn merge_or_insert(&self, dedup: Dedup) -> Result<Written, Error> {
+    fn merge_or_insert(&self, dedup: Dedup, last: &mut Option<Lsn>) -> Result<Written, Error> {
         let shared = self.shared;
         let with = (self.prepared, &shared.config, dedup, shared.kernel);
         for attempt in 1.. {
@@ -153,7 +166,7 @@ impl<P: Send + Sync, C: Clock> Writing<'_, P, C> {
                 let last = moment.segments() - 1;
                 (nearest(moment, (0, 0), in_order, with), (last, moment.rows(last).len()))
             };
-            let outcome = shared.change(self.bytes, |writer, journal| {
+            let outcome = shared.begin(self.bytes, last, |writer, journal| {
                 let present = shared.view.load_full();
                 if !under_lock && !Arc::ptr_eq(&present, &view) {
                     return Ok(None);
@@ -283,7 +296,7 @@ impl<'a, P> Update<'a, P> {
 
     /// Another importance, 0 to 1.
     pub fn importance(mut self, importance: f32) -> Self {
-        self.importance = Some(importance);
+        self.importance = Some(importance + 0.0); // there is one zero
         self
     }
 }
@@ -433,14 +446,10 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         })
     }
 
-    /// Counts memories as seen at `at`, or now.
-    pub(crate) fn touch(
-        &self,
-        ids: impl ExactSizeIterator<Item = MemoryId>,
-        at: Option<Timestamp>,
-    ) -> Result<(), Error> {
+    /// Counts memories as seen now.
+    pub(crate) fn touch(&self, ids: impl ExactSizeIterator<Item = MemoryId>) -> Result<(), Error> {
         let shared = &*self.shared;
-        let at = at.unwrap_or_else(|| shared.clock.now());
+        let at = shared.clock.now();
         shared.change(ids.len() * (Journal::STANDING_BYTES + 32), |writer, journal| {
             let view = shared.view.load_full();
             for id in ids {
@@ -463,7 +472,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     pub fn compact(&self) -> Result<(), Error> {
         let shared = &*self.shared;
         shared.alone(|writer| writer.seal_dead_tail(shared))?;
-        while shared.alone(|writer| writer.compact_worst(shared)) {}
+        while shared.alone(|writer| writer.compact_worst(shared))? {}
         Ok(())
     }
 }

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::capacity::{Change, Tally, is_protected, row_bytes};
 use crate::clock::Timestamp;
-use crate::config::{Capacity, Config, CriticalFull, Recency};
+use crate::config::{Capacity, Config, Recency};
 use crate::decay::RetentionClass;
 use crate::error::Error;
-use crate::eviction::{Place, Queue};
+use crate::eviction::Queue;
 use crate::journal::{Journal, RowRecord};
 use crate::segment::{Appender, NewRow, Rows, Segment, Shape, Standing};
 use crate::stats::Stats;
@@ -25,18 +26,13 @@ pub(crate) struct Writer<P> {
     pub(crate) sequence: u64,
     pub(crate) next_id: u64,
     next_uid: u64,
-    /// Living memories.
-    pub(crate) live: usize,
-    /// Of these, critical or pinned ones.
-    pub(crate) protected: usize,
-    /// What living memories take, as capacities count.
-    pub(crate) bytes: u64,
+    pub(crate) tally: Tally,
     /// Dead rows whose memory has not been given back.
     dead: usize,
-    evicted: u64,
-    evicted_recurrences: u64,
-    /// What has been evicted, as [`Queue`] orders it, by class; critical ones have none.
-    queues: [Queue; 3],
+    pub(crate) evicted: u64,
+    pub(crate) evicted_recurrences: u64,
+    /// What goes first, by class; critical ones have none.
+    pub(crate) queues: [Queue; 3],
     pub(crate) retired: Vec<Arc<View<P>>>,
 }
 
@@ -52,11 +48,6 @@ pub(crate) struct Draft<'a, P> {
     pub(crate) encoded: &'a [u8],
 }
 
-/// Bytes of one memory without its payload: the vector, codes, signs, and what every row has.
-pub(crate) fn row_bytes(shape: Shape) -> u64 {
-    (shape.dimensions * 4 + shape.padded + shape.padded / 8 + 54) as u64
-}
-
 impl<P: Send + Sync> Writer<P> {
     pub(crate) fn new(shape: Shape, capacity: &Capacity, dir: Option<&Path>) -> Result<(Self, View<P>), Error> {
         let rows = capacity.max_memories.clamp(*SEGMENT_ROWS.start(), 1024);
@@ -67,9 +58,7 @@ impl<P: Send + Sync> Writer<P> {
             sequence: 0,
             next_id: 1,
             next_uid: 1,
-            live: 0,
-            protected: 0,
-            bytes: 0,
+            tally: Tally::default(),
             dead: 0,
             evicted: 0,
             evicted_recurrences: 0,
@@ -86,7 +75,7 @@ impl<P: Send + Sync> Writer<P> {
     /// What is known without a look at the rows.
     pub(crate) fn counts(&self) -> Stats {
         Stats {
-            bytes: self.bytes,
+            bytes: self.tally.bytes,
             evicted: self.evicted,
             evicted_recurrences: self.evicted_recurrences,
             dead: self.dead,
@@ -116,7 +105,7 @@ impl<P: Send + Sync> Writer<P> {
     }
 
     pub(crate) fn add_segment<C>(&mut self, shared: &Shared<P, C>) -> Result<(), Error> {
-        let rows = (self.live / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
+        let rows = (self.tally.memories / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
         let appender = Appender::new(self.take_uid(), self.next_id, shared.shape, rows, shared.dir())?;
         let mut segments = shared.view.load().segments().to_vec();
         segments.push(Arc::clone(appender.segment()));
@@ -144,12 +133,14 @@ impl<P: Send + Sync> Writer<P> {
         new: &NewMemory<'_>,
     ) -> Result<u64, Error> {
         let bytes = row_bytes(shared.shape) + u64::from(draft.payload_bytes);
-        self.check_room(shared, bytes, new.class == RetentionClass::Critical)?;
+        let protected = new.class == RetentionClass::Critical;
+        self.check_room(shared, Change { from: None, to: (bytes, protected), critical: protected })?;
         self.reserve_row(shared)?;
         let id = self.next_id;
         journal.row(&new.record(id, &draft), draft.vector)?;
         // Written down after what it makes room for: a crash in between leaves one memory too many, not one too few.
-        self.make_room(shared, journal, bytes, new.at)?;
+        self.tally.see(new.at);
+        self.make_room(shared, journal, bytes)?;
         let incident = match new.incident {
             Some(name) => {
                 let mut incidents = shared.incidents_mut();
@@ -178,9 +169,7 @@ impl<P: Send + Sync> Writer<P> {
         };
         self.append(shared, row);
         self.publish(shared);
-        self.live += 1;
-        self.bytes += bytes;
-        self.protected += usize::from(new.class == RetentionClass::Critical);
+        self.tally.add(bytes, protected);
         self.note(&shared.config, id, &standing, false);
         self.compact_if_due(shared);
         Ok(id)
@@ -196,9 +185,16 @@ impl<P: Send + Sync> Writer<P> {
         draft: Draft<'_, P>,
         after: &After,
     ) -> Result<(), Error> {
-        self.reserve_row(shared)?;
         let After { last_seen, standing, pinned } = *after;
         let (at, old) = (row, rows);
+        let from = (
+            row_bytes(shared.shape) + u64::from(old.payload_bytes(at)),
+            is_protected(old.class(at), old.is_pinned(at)),
+        );
+        let to = (row_bytes(shared.shape) + u64::from(draft.payload_bytes), is_protected(standing.class, pinned));
+        let critical = standing.class == RetentionClass::Critical as u8;
+        self.check_room(shared, Change { from: Some(from), to, critical })?;
+        self.reserve_row(shared)?;
         let id = old.id(at);
         {
             let incidents = shared.incidents();
@@ -218,8 +214,6 @@ impl<P: Send + Sync> Writer<P> {
             };
             journal.row(&record, draft.vector)?;
         }
-        let old_bytes = old.payload_bytes(at);
-        self.count_protection(old, at, standing.class, pinned);
         let row = NewRow {
             id,
             is_revision: true,
@@ -235,13 +229,17 @@ impl<P: Send + Sync> Writer<P> {
             payload_bytes: draft.payload_bytes,
             payload: draft.payload,
         };
-        self.bytes = self.bytes + u64::from(row.payload_bytes) - u64::from(old_bytes);
+        self.tally.see(standing.seen);
+        self.tally.remove(from.0, from.1);
+        self.tally.add(to.0, to.1);
         self.append(shared, row);
         // Readers of before see the old row, those of after the new one: the sequence decides.
         old.end(at, self.sequence);
         self.dead += 1;
         self.publish(shared);
         self.note(&shared.config, id, &standing, pinned);
+        // A larger payload may leave too little room, and this memory may be the one that goes.
+        self.make_bytes(shared, journal, 0)?;
         self.compact_if_due(shared);
         Ok(())
     }
@@ -257,15 +255,13 @@ impl<P: Send + Sync> Writer<P> {
     ) -> Result<(), Error> {
         let After { last_seen, standing, pinned } = after;
         journal.standing(rows.id(row), *last_seen, standing, *pinned)?;
-        self.count_protection(rows, row, standing.class, *pinned);
+        let bytes = row_bytes(shared.shape) + u64::from(rows.payload_bytes(row));
+        self.tally.see(standing.seen);
+        self.tally.remove(bytes, is_protected(rows.class(row), rows.is_pinned(row)));
+        self.tally.add(bytes, is_protected(standing.class, *pinned));
         rows.set(row, *last_seen, standing, *pinned);
         self.note(&shared.config, rows.id(row), standing, *pinned);
         Ok(())
-    }
-
-    fn count_protection(&mut self, rows: &Rows<'_, P>, row: usize, class: u8, pinned: bool) {
-        let before = is_protected(rows.class(row), rows.is_pinned(row));
-        self.protected = self.protected + usize::from(is_protected(class, pinned)) - usize::from(before);
     }
 
     /// Ends the row at `row`. Readers see that at once.
@@ -277,120 +273,30 @@ impl<P: Send + Sync> Writer<P> {
         }
         rows.end(row, 1);
         self.dead += 1;
-        self.live -= 1;
-        self.bytes -= row_bytes(shared.shape) + u64::from(rows.payload_bytes(row));
-        self.protected -= usize::from(is_protected(rows.class(row), rows.is_pinned(row)));
+        let bytes = row_bytes(shared.shape) + u64::from(rows.payload_bytes(row));
+        self.tally.remove(bytes, is_protected(rows.class(row), rows.is_pinned(row)));
         if rows.incident(row) != 0 {
             shared.incidents_mut().remove(rows.incident(row), id);
         }
     }
 
-    /// Refuses a memory for which room cannot be made, before anything is evicted for it.
-    fn check_room<C>(&self, shared: &Shared<P, C>, bytes: u64, critical: bool) -> Result<(), Error> {
-        let capacity = shared.config.capacity;
-        let most_bytes = capacity.max_bytes.unwrap_or(u64::MAX);
-        if bytes > most_bytes {
-            return Err(Error::TooLarge { bytes, capacity: most_bytes });
-        }
-        if critical && capacity.on_critical_full == CriticalFull::Grow {
-            return Ok(());
-        }
-        let protected_bytes = || {
-            let view = shared.view.load();
-            let protected =
-                view.now().iter().filter(|(rows, row)| is_protected(rows.class(*row), rows.is_pinned(*row)));
-            protected.map(|(rows, row)| row_bytes(shared.shape) + u64::from(rows.payload_bytes(row))).sum::<u64>()
-        };
-        let is_full = self.protected >= capacity.max_memories
-            || (self.bytes + bytes > most_bytes && self.protected > 0 && protected_bytes() + bytes > most_bytes);
-        if is_full { Err(Error::CapacityExhausted { protected: self.protected }) } else { Ok(()) }
-    }
-
-    /// Evicts until a memory of `bytes` has room, or nothing is left that may go.
-    fn make_room<C>(
-        &mut self,
-        shared: &Shared<P, C>,
-        journal: &mut Journal<'_>,
-        bytes: u64,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let capacity = shared.config.capacity;
-        let most_bytes = capacity.max_bytes.unwrap_or(u64::MAX);
-        while self.live > self.protected && (self.live >= capacity.max_memories || self.bytes + bytes > most_bytes) {
-            self.evict(shared, journal, now)?;
-        }
-        Ok(())
-    }
-
-    /// Removes the memory with the lowest base score of those that may go.
-    fn evict<C>(&mut self, shared: &Shared<P, C>, journal: &mut Journal<'_>, now: Timestamp) -> Result<(), Error> {
-        let view = shared.view.load_full();
-        let config = &shared.config;
-        let mut queues = std::mem::take(&mut self.queues);
-        let mut lowest: Option<(f64, Place)> = None;
-        for (class, queue) in RetentionClass::ALL.into_iter().zip(&mut queues) {
-            let holds = |place: &Place| {
-                shared.find(&view, place.id).is_some_and(|(segment, row)| {
-                    let rows = view.all_rows(segment);
-                    let standing = standing(config, &rows, row);
-                    standing.class == class as u8
-                        && !rows.is_pinned(row)
-                        && rank(config, &standing).total_cmp(&place.rank).is_eq()
-                })
-            };
-            let found = queue.lowest(holds).or_else(|| {
-                let all = (0..view.segments().len()).flat_map(|segment| {
-                    let rows = view.all_rows(segment);
-                    (0..rows.len()).map(move |row| (rows, row))
-                });
-                queue.fill(all.filter(|(rows, row)| rows.died(*row) == 0).filter_map(|(rows, row)| {
-                    let standing = standing(config, &rows, row);
-                    let counts = standing.class == class as u8 && !rows.is_pinned(row);
-                    counts.then(|| Place { rank: rank(config, &standing), id: rows.id(row) })
-                }));
-                queue.lowest(holds)
-            });
-            let Some(place) = found else { continue };
-            let score = place.rank - config.decay.exponent(class, now);
-            // Among equals the oldest goes.
-            if lowest.is_none_or(|(least, other)| score.total_cmp(&least).then(place.id.cmp(&other.id)).is_lt()) {
-                lowest = Some((score, place));
-            }
-        }
-        self.queues = queues;
-        let (_, place) = lowest.expect("a memory that is not protected");
-        let (segment, row) = shared.find(&view, place.id).expect("a place that holds");
-        let rows = view.all_rows(segment);
-        journal.remove(&[place.id])?;
-        self.evicted += 1;
-        self.evicted_recurrences += u64::from(rows.recurrence(row));
-        self.remove(shared, &rows, row);
-        Ok(())
-    }
-
-    fn note(&mut self, config: &Config, id: u64, standing: &Standing, pinned: bool) {
-        if !pinned && let Some(queue) = self.queues.get_mut(usize::from(standing.class)) {
-            queue.note(Place { rank: rank(config, standing), id });
-        }
-    }
-
     /// Copies living rows together once one row in 16 is dead, one segment at a time. Says whether it did.
     pub(crate) fn compact_if_due<C>(&mut self, shared: &Shared<P, C>) -> bool {
-        if self.dead * 16 <= self.live {
+        if self.dead * 16 <= self.tally.memories {
             return false;
         }
+        // Where there is no room for a copy now there may be later.
         let in_tail = self.appender.segment().dead();
-        (self.dead - in_tail) * 16 > self.live && self.compact_worst(shared)
+        (self.dead - in_tail) * 16 > self.tally.memories && self.compact_worst(shared).unwrap_or_default()
     }
 
     /// Compacts the sealed segment with the largest share of dead rows. Says whether there was one with any.
-    pub(crate) fn compact_worst<C>(&mut self, shared: &Shared<P, C>) -> bool {
+    pub(crate) fn compact_worst<C>(&mut self, shared: &Shared<P, C>) -> Result<bool, Error> {
         let view = shared.view.load_full();
         let tail = view.segments().len() - 1;
         let share = |at: &usize| view.segments()[*at].dead() * 4096 / view.all_rows(*at).len().max(1);
         let worst = (0..tail).filter(|&at| view.segments()[at].dead() > 0).max_by_key(share);
-        // Where there is no room for a copy now there may be later.
-        worst.is_some_and(|worst| self.compact(shared, &view, worst).is_ok())
+        worst.map_or(Ok(false), |worst| self.compact(shared, &view, worst).map(|()| true))
     }
 
     /// Begins a new segment if rows of the last one are dead, so that it can be compacted.
@@ -403,7 +309,7 @@ impl<P: Send + Sync> Writer<P> {
         let sealed = view.segments().len() - 1;
         let live = |at: usize| view.all_rows(at).len() - view.segments()[at].dead();
         let (mut from, mut to, mut rows) = (worst, worst + 1, live(worst));
-        let most = (self.live / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
+        let most = (self.tally.memories / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
         while from > 0 && rows + live(from - 1) <= most {
             from -= 1;
             rows += live(from);
@@ -464,9 +370,9 @@ impl<P: Send + Sync> Writer<P> {
                     self.dead += 1;
                     continue;
                 }
-                self.live += 1;
-                self.protected += usize::from(is_protected(rows.class(row), rows.is_pinned(row)));
-                self.bytes += row_bytes(shared.shape) + u64::from(rows.payload_bytes(row));
+                let bytes = row_bytes(shared.shape) + u64::from(rows.payload_bytes(row));
+                self.tally.add(bytes, is_protected(rows.class(row), rows.is_pinned(row)));
+                self.tally.see(standing(&shared.config, &rows, row).seen);
                 if rows.is_revision(row) {
                     shared.revisions_mut().insert(rows.id(row), segment.uid());
                 }
@@ -475,7 +381,7 @@ impl<P: Send + Sync> Writer<P> {
         }
         self.next_id = next_id;
         self.next_uid = segments.len() as u64;
-        let rows = (self.live / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
+        let rows = (self.tally.memories / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
         self.appender = Appender::new(self.take_uid(), next_id, shared.shape, rows, shared.dir())?;
         segments.push(Arc::clone(self.appender.segment()));
         self.replace_view(shared, segments, self.sequence);
@@ -503,9 +409,9 @@ impl<P: Send + Sync> Writer<P> {
             incidents.add(number, row.id);
             number
         };
-        self.live += 1;
-        self.bytes += row_bytes(shared.shape) + u64::from(draft.payload_bytes);
-        self.protected += usize::from(is_protected(row.class, row.pinned));
+        let bytes = row_bytes(shared.shape) + u64::from(draft.payload_bytes);
+        self.tally.add(bytes, is_protected(row.class, row.pinned));
+        self.tally.see(after.standing.seen);
         let row = NewRow {
             id: row.id,
             // An id below those that are there has no place among them.
@@ -600,17 +506,4 @@ pub(crate) fn standing<P: Send + Sync>(config: &Config, rows: &Rows<'_, P>, row:
         weight: rows.weight(row),
         class: rows.class(row),
     }
-}
-
-pub(crate) fn is_protected(class: u8, pinned: bool) -> bool {
-    pinned || class == RetentionClass::Critical as u8
-}
-
-/// What a memory is worth by itself before it fades: `importance · weight · (1 + factor · ln(1 + n))`.
-pub(crate) fn base_score(config: &Config, standing: &Standing) -> f64 {
-    f64::from(standing.importance) * f64::from(standing.weight) * config.scoring.recurrence(standing.recurrence)
-}
-
-fn rank(config: &Config, standing: &Standing) -> f64 {
-    base_score(config, standing).ln() + config.decay.exponent(RetentionClass::from_bits(standing.class), standing.seen)
 }

@@ -323,3 +323,70 @@ fn a_store_holds_no_more_bytes_than_its_capacity() {
     let one = Memory::new(&[1.0; 64], ()).payload_bytes(200_000);
     assert!(matches!(store.write(one), Err(Error::TooLarge { capacity: 100_000, .. })));
 }
+
+#[test]
+fn an_update_or_a_merge_holds_to_the_capacity_in_bytes_too() {
+    let latest = Dedup { merge: MergePolicy::KeepLatest, ..Dedup::default() };
+    let capacity = Capacity { max_bytes: Some(10_000), ..Capacity::default() };
+    let config = Config::builder(2).dedup(latest).capacity(capacity).build().unwrap();
+    let store = MemoryStore::with_clock(config, ManualClock::default()).unwrap();
+    let vectors = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]];
+    for vector in &vectors {
+        store.write(Memory::new(vector, ()).payload_bytes(2_000)).unwrap();
+    }
+    assert!(matches!(store.update(MemoryId(3), Update::new().payload((), 20_000)), Err(Error::TooLarge { .. })));
+    assert_eq!((store.len(), store.get(MemoryId(3)).unwrap().recurrence), (3, 1), "nothing has changed");
+    assert!(store.update(MemoryId(3), Update::new().payload((), 6_000).importance(1.0)).unwrap());
+    let stats = store.stats();
+    assert!(stats.bytes <= 10_000 && stats.evicted == 1);
+    assert!(store.get(MemoryId(1)).is_none() && store.get(MemoryId(3)).is_some(), "the lowest of all went");
+    store.write(Memory::new(&vectors[1], ()).payload_bytes(8_000)).unwrap();
+    assert!(store.stats().bytes <= 10_000);
+    // Nothing may go for a memory that is too large beside what is protected.
+    let config = Config::builder(2).dedup(latest).capacity(capacity).build().unwrap();
+    let store = MemoryStore::with_clock(config, ManualClock::default()).unwrap();
+    store.write(Memory::new(&vectors[0], ()).payload_bytes(6_000).critical()).unwrap();
+    store.write(Memory::new(&vectors[1], ()).payload_bytes(1_000)).unwrap();
+    let too_large = store.update(MemoryId(2), Update::new().payload((), 5_000));
+    assert!(matches!(too_large, Err(Error::CapacityExhausted { protected: 1 })));
+    assert_eq!(store.stats().memories, 2);
+}
+
+#[test]
+fn there_is_one_zero_of_importance() {
+    let (store, _) = store(2);
+    store.write(Memory::new(&[1.0, 0.0], text("minus zero")).importance(-0.0)).unwrap();
+    let id = store.write(Memory::new(&[0.0, 1.0], text("important")).importance(1.0)).unwrap().id();
+    assert!(store.update(MemoryId(1), Update::new().importance(-0.0)).unwrap());
+    let hits = store.retrieve(&Query::new(&[1.0, 1.0], 1)).unwrap().hits;
+    assert_eq!(hits[0].id, id);
+}
+
+#[test]
+fn a_late_report_does_not_turn_the_order_of_classes_over() {
+    let decay = memory_store::DecayTable::per_hour(0.1).rate(RetentionClass::High, 0.02).rate(RetentionClass::Low, 0.5);
+    let config = Config::builder(8).dedup(None).decay(decay).max_memories(2).build().unwrap();
+    let store = MemoryStore::with_clock(config, ManualClock::new(hours(200.0))).unwrap();
+    let axis = |i: usize| std::array::from_fn::<f32, 8, _>(|j| if i == j { 1.0 } else { 0.0 });
+    let low = store.write(Memory::new(&axis(0), text("low")).class(RetentionClass::Low).at(hours(180.0))).unwrap().id();
+    let high =
+        store.write(Memory::new(&axis(1), text("high")).class(RetentionClass::High).at(hours(190.0))).unwrap().id();
+    // At 190 hours, the latest that was seen, the low one has faded by 5 and the high one not at all.
+    store.write(Memory::new(&axis(2), text("told late")).at(hours(90.0))).unwrap();
+    assert!(store.get(low).is_none() && store.get(high).is_some());
+}
+
+/// What scores alike comes in the order of ids, and of those at the end the lowest.
+#[test]
+fn ties_are_broken_by_id() {
+    let config = Config::builder(3).dedup(None).build().unwrap();
+    let store = MemoryStore::with_clock(config, ManualClock::default()).unwrap();
+    for i in 0..500 {
+        let vector = if i % 2 == 0 { [0.3, 0.1, 0.2] } else { [0.1, 0.9, -0.4] };
+        store.write(Memory::new(&vector, text("x"))).unwrap();
+    }
+    let hits = store.retrieve(&Query::new(&[0.3, 0.1, 0.2], 300)).unwrap().hits;
+    let ids: Vec<u64> = hits.iter().map(|hit| hit.id.0).collect();
+    let expected: Vec<u64> = (0..250).map(|i| 2 * i + 1).chain((0..50).map(|i| 2 * i + 2)).collect();
+    assert_eq!(ids, expected);
+}

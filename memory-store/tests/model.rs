@@ -28,6 +28,7 @@ struct Model {
     config: Settings,
     evicted: usize,
     evicted_recurrences: u64,
+    newest: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -97,6 +98,7 @@ impl Model {
                     kept.payload = payload;
                 }
             }
+            self.newest = self.newest.max(kept.row.seen);
             kept.row.recurrence += 1;
             kept.row.class = kept.row.class.max(class);
             kept.row.importance = kept.row.importance.max(importance);
@@ -107,11 +109,16 @@ impl Model {
         if protected >= self.config.capacity && !grows {
             return Err(());
         }
+        // Ages count from the latest moment that was ever seen.
+        self.newest = self.newest.max(at);
+        let newest = self.newest;
         while self.kept.len() >= self.config.capacity && self.kept.iter().any(|kept| !Self::is_protected(kept)) {
             let candidates = self.kept.iter().enumerate().filter(|(_, kept)| !Self::is_protected(kept));
             let (index, _) = candidates
                 .min_by(|a, b| {
-                    self.effective(a.1, at).total_cmp(&self.effective(b.1, at)).then(a.1.row.id.cmp(&b.1.row.id))
+                    self.effective(a.1, newest)
+                        .total_cmp(&self.effective(b.1, newest))
+                        .then(a.1.row.id.cmp(&b.1.row.id))
                 })
                 .expect("something to evict");
             self.evicted += 1;
@@ -177,9 +184,17 @@ fn run(seed: u64, operations: usize) {
         .expect("a configuration");
     let clock = ManualClock::default();
     let store = MemoryStore::with_clock(config, clock.clone()).expect("a store");
-    let mut model =
-        Model { kept: Vec::new(), next_id: 1, config: settings.clone(), evicted: 0, evicted_recurrences: 0 };
+    let mut model = Model {
+        kept: Vec::new(),
+        next_id: 1,
+        config: settings.clone(),
+        evicted: 0,
+        evicted_recurrences: 0,
+        newest: Timestamp::MIN,
+    };
     let centres: Vec<Vec<f32>> = (0..12).map(|_| (0..DIMENSIONS).map(|_| rng.f32() - 0.5).collect()).collect();
+    // So that nothing is told from before the clock began.
+    clock.advance(Duration::from_secs(1_000_000));
     let (mut acknowledged, mut removed) = (0, 0);
     for operation in 0..operations {
         clock.advance(Duration::from_secs(rng.u64(1..3600)));
@@ -192,12 +207,15 @@ fn run(seed: u64, operations: usize) {
                 let importance = rng.f32();
                 let incident = (rng.usize(..5) == 0).then(|| INCIDENTS[rng.usize(..3)]);
                 let payload = rng.u64(..);
-                let mut memory = Memory::new(&vector, payload).class(class).importance(importance);
+                // Some are told late.
+                let late = if rng.usize(..8) == 0 { Duration::from_secs(rng.u64(..900_000)) } else { Duration::ZERO };
+                let seen = now.before(late);
+                let mut memory = Memory::new(&vector, payload).at(seen).class(class).importance(importance);
                 if let Some(incident) = incident {
                     memory = memory.incident(incident);
                 }
                 let ours = store.write(memory);
-                let theirs = model.write(&vector, payload, now, class, importance, incident);
+                let theirs = model.write(&vector, payload, seen, class, importance, incident);
                 match (ours, theirs) {
                     (Ok(ours), Ok(theirs)) => {
                         acknowledged += 1;
@@ -310,6 +328,7 @@ fn run(seed: u64, operations: usize) {
                     if settings.recency == Recency::LastAccessed {
                         kept.last_seen = now;
                         kept.row.seen = now;
+                        model.newest = model.newest.max(now);
                     }
                 }
             }
@@ -341,8 +360,10 @@ fn compare(store: &MemoryStore<u64, ManualClock>, model: &mut Model, seed: u64, 
         assert_eq!(store.vector(ours.id).as_ref(), Some(&kept.row.vector));
     }
     for name in INCIDENTS {
-        let ids: Vec<u64> =
-            model.kept.iter().filter(|kept| kept.incident == Some(name)).map(|kept| kept.row.id).collect();
+        let of_name = model.kept.iter().filter(|kept| kept.incident == Some(name));
+        let mut times: Vec<(Timestamp, u64)> = of_name.map(|kept| (kept.row.first_seen, kept.row.id)).collect();
+        times.sort_unstable();
+        let ids: Vec<u64> = times.into_iter().map(|(_, id)| id).collect();
         let ours = store.incident(name).map(|incident| incident.timeline.iter().map(|m| m.id.0).collect::<Vec<_>>());
         assert_eq!(ours.unwrap_or_default(), ids);
     }
