@@ -1,5 +1,6 @@
 //! An agent that remembers: notes merge when they recur, fade with time, and come back by what they mean, how old they are and how often
 //! they were seen.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ fn main() -> Result<(), Error> {
         let vector = embed("deploy of the billing service failed: migration lock timed out");
         match store.write(Memory::new(&vector, "again"))? {
             Written::Merged { id, recurrence, similarity } => {
-                println!("merged into {id:?}, seen {recurrence} times ({similarity:.2})")
+                println!("merged into {id:?}, seen {recurrence} times ({similarity:.2})");
             }
             Written::Inserted(id) => println!("new: {id:?}"),
         }

@@ -1,4 +1,4 @@
-//! Adaptive memory store.
+#![doc = include_str!("../README.md")]
 
 mod capacity;
 mod clock;

@@ -60,7 +60,7 @@ impl Model {
         match dedup.pick {
             MatchPick::First => matching.sort_by_key(|(at, _)| self.kept[*at].row.id),
             MatchPick::Best => {
-                matching.sort_by(|a, b| b.1.total_cmp(&a.1).then(self.kept[a.0].row.id.cmp(&self.kept[b.0].row.id)))
+                matching.sort_by(|a, b| b.1.total_cmp(&a.1).then(self.kept[a.0].row.id.cmp(&self.kept[b.0].row.id)));
             }
         }
         matching.first().copied()

@@ -154,7 +154,7 @@ fn a_touch_makes_young_where_the_store_counts_it() {
 fn incidents_are_told_in_order_and_found_by_likeness() {
     let config = Config::builder(3).dedup(None).build().unwrap();
     let store = MemoryStore::with_clock(config, ManualClock::default()).unwrap();
-    let mut write = |vector: [f32; 3], incident: &str, hours: f64| {
+    let write = |vector: [f32; 3], incident: &str, hours: f64| {
         store.write(Memory::new(&vector, ()).incident(incident).at(Timestamp::from_hours(hours))).unwrap().id()
     };
     let late = write([1.0, 0.1, 0.0], "alpha", 5.0);

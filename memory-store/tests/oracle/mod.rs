@@ -5,19 +5,19 @@ use memory_store::{DecayTable, RetentionClass, ScoreParts, Scoring, Timestamp};
 
 /// A memory as the oracle keeps it.
 #[derive(Debug, Clone)]
-pub struct Row {
-    pub id: u64,
-    pub vector: Vec<f32>,
-    pub first_seen: Timestamp,
-    pub seen: Timestamp,
-    pub recurrence: u32,
-    pub importance: f32,
-    pub weight: f32,
-    pub class: RetentionClass,
+pub(crate) struct Row {
+    pub(crate) id: u64,
+    pub(crate) vector: Vec<f32>,
+    pub(crate) first_seen: Timestamp,
+    pub(crate) seen: Timestamp,
+    pub(crate) recurrence: u32,
+    pub(crate) importance: f32,
+    pub(crate) weight: f32,
+    pub(crate) class: RetentionClass,
 }
 
 /// The cosine in `f64`, one component after the other.
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let (mut dot, mut aa, mut bb) = (0.0, 0.0, 0.0);
     for (&x, &y) in a.iter().zip(b) {
         let (x, y) = (f64::from(x), f64::from(y));
@@ -29,7 +29,13 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// All scores at `now`, best first, the lowest id first among equals.
-pub fn rank(rows: &[Row], query: &[f32], now: Timestamp, scoring: &Scoring, decay: &DecayTable) -> Vec<(f64, u64)> {
+pub(crate) fn rank(
+    rows: &[Row],
+    query: &[f32],
+    now: Timestamp,
+    scoring: &Scoring,
+    decay: &DecayTable,
+) -> Vec<(f64, u64)> {
     let mut scores: Vec<(f64, u64)> = rows
         .iter()
         .map(|row| {
@@ -48,10 +54,10 @@ pub fn rank(rows: &[Row], query: &[f32], now: Timestamp, scoring: &Scoring, deca
 }
 
 /// Sums in another order differ in the last digits, so ranks may differ where scores are closer than this.
-pub const CLOSE: f64 = 1e-12;
+pub(crate) const CLOSE: f64 = 1e-12;
 
 /// Asserts that `found` are the first of `ranked`, but for the order of scores that are `CLOSE`.
-pub fn assert_best(found: &[(f64, u64)], ranked: &[(f64, u64)], k: usize) {
+pub(crate) fn assert_best(found: &[(f64, u64)], ranked: &[(f64, u64)], k: usize) {
     assert_eq!(found.len(), k.min(ranked.len()), "as many as there are");
     for (at, (score, id)) in found.iter().enumerate() {
         let tolerance = CLOSE * (1.0 + score.abs());
