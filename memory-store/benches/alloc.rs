@@ -3,8 +3,8 @@
 mod workload;
 
 use harness::{Bench, BenchError, CountingAlloc, Suite, alloc_scope, live_bytes};
-use memory_store::{Memory, Query};
-use workload::filled::{DIMENSIONS, filled, queries};
+use memory_store::{Config, Durability, ManualClock, Memory, MemoryStore, Query};
+use workload::filled::{DIMENSIONS, fill, filled, queries};
 use workload::{Lines, now};
 
 #[global_allocator]
@@ -50,15 +50,17 @@ fn write(bench: &mut Bench) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Bytes of a memory of 384 dimensions beside its vector, which a store on disk keeps there.
+/// Bytes of a memory of 384 dimensions in a store on disk, which keeps its vectors there.
 fn memory(bench: &mut Bench) -> Result<(), BenchError> {
-    let vector = DIMENSIONS as u64 * 4;
-    bench.memory_per_item(
-        &[40_000, 80_000, 120_000],
-        vector,
-        |count| filled(DIMENSIONS, count as usize),
-        |store| store.len() as u64,
-    )?;
+    let build = |count: u64| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = Config::builder(DIMENSIONS).dedup(None).build().expect("a configuration");
+        let opened = MemoryStore::open_with(dir.path(), config, Durability::Buffered, ManualClock::new(now()));
+        let (store, _) = opened.expect("a store");
+        fill(&store, DIMENSIONS, count as usize);
+        (store, dir)
+    };
+    bench.memory_per_item(&[40_000, 80_000, 120_000], 0, build, |(store, _)| store.len() as u64)?;
     bench.proof(240_000, bench.observed());
     Ok(())
 }

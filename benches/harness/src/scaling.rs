@@ -75,7 +75,7 @@ impl Bench {
     /// # Panics
     /// If `work` panics.
     pub fn speedup(&mut self, threads: usize, work: impl Fn(usize) + Sync) -> Result<u64, BenchError> {
-        self.scaled(threads, &work, None)
+        self.scaled(threads, &work, None, None)
     }
 
     /// [`speedup`](Self::speedup), which also records that of the spinning threads, as `of`, and the ratio of the two: what the work
@@ -87,10 +87,34 @@ impl Bench {
     /// # Panics
     /// If `work` panics.
     pub fn speedup_beside(&mut self, of: &str, threads: usize, work: impl Fn(usize) + Sync) -> Result<u64, BenchError> {
-        self.scaled(threads, &work, Some(of))
+        self.scaled(threads, &work, Some(of), None)
     }
 
-    fn scaled(&mut self, threads: usize, work: &(impl Fn(usize) + Sync), of: Option<&str>) -> Result<u64, BenchError> {
+    /// [`speedup_beside`](Self::speedup_beside) with `floor` in place of the spinning threads: work of about the same length that meets
+    /// the same limit of the machine, as its memory.
+    ///
+    /// # Errors
+    /// Those of [`speedup`](Self::speedup).
+    ///
+    /// # Panics
+    /// If `work` or `floor` panics.
+    pub fn speedup_against(
+        &mut self,
+        of: &str,
+        threads: usize,
+        work: impl Fn(usize) + Sync,
+        floor: impl Fn(usize) + Sync,
+    ) -> Result<u64, BenchError> {
+        self.scaled(threads, &work, Some(of), Some(&floor))
+    }
+
+    fn scaled(
+        &mut self,
+        threads: usize,
+        work: &(impl Fn(usize) + Sync),
+        of: Option<&str>,
+        beside: Option<&(dyn Fn(usize) + Sync)>,
+    ) -> Result<u64, BenchError> {
         if is_counting() {
             return Err(BenchError::CountingWhileTiming);
         }
@@ -101,7 +125,7 @@ impl Bench {
         // The floor lasts about as long as the work, so that both meet the same neighbours.
         let spins = spins_for(one);
         let spin = |_| spin(spins);
-        let (mut speedups, mut floors) = (Vec::new(), Vec::new());
+        let (mut speedups, mut floors, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let mut runs = 1;
         let least = if self.is_test() { 2 } else { LEAST_ROUNDS };
         let started = Instant::now();
@@ -109,6 +133,9 @@ impl Bench {
             let times = [timed(1, work), timed(threads, work)];
             speedups.push(threads as f64 * times[0] / times[1]);
             floors.push(threads as f64 * timed(1, &spin) / timed(threads, &spin));
+            if let Some(other) = beside {
+                others.push(threads as f64 * timed(1, &other) / timed(threads, &other));
+            }
             runs += 1 + threads as u64;
         }
         let (Some((speedup, ci)), Some((floor, floor_ci))) =
@@ -134,7 +161,9 @@ impl Bench {
         let n = Replication::one_process(speedups.len() as u64);
         let mut measured = Measured::new(Source::Scaling, figures.into(), n);
         measured.notes.push(format!("{threads} threads; spin floor of the same threads {floor:.2}"));
-        let shares: Vec<f64> = speedups.iter().zip(&floors).map(|(ours, spun)| ours / spun).collect();
+        let compared = if others.is_empty() { &floors } else { &others };
+        let (floor, floor_ci) = stats::ratio_interval(compared).unwrap_or((floor, floor_ci));
+        let shares: Vec<f64> = speedups.iter().zip(compared).map(|(ours, theirs)| ours / theirs).collect();
         if let Some((of, (ratio, ci))) = of.zip(stats::ratio_interval(&shares)) {
             let metric = Metric::ScalingSpeedup;
             measured.paired.push(Paired { of: of.to_owned(), metric, ratio, ci });
