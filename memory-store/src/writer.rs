@@ -133,7 +133,7 @@ impl<P: Send + Sync> Writer<P> {
         Ok(())
     }
 
-    fn take_uid(&mut self) -> u64 {
+    pub(crate) fn take_uid(&mut self) -> u64 {
         self.next_uid += 1;
         self.next_uid - 1
     }
@@ -156,8 +156,9 @@ impl<P: Send + Sync> Writer<P> {
         self.reserve_row(shared)?;
         let id = self.next_id;
         journal.row(&new.record(id, &draft), draft.vector)?;
-        // Written down after what it makes room for: a crash in between leaves one memory too many, not one too few.
-        self.make_room(shared, journal, bytes, new.at)?;
+        // Written down before what it makes room for: a crash in between leaves one memory too many, not one too few. That holds for a log
+        // that fails in between, too: what was written down has happened, and whether it survives is for the commit to say.
+        let _ = self.make_room(shared, journal, bytes, new.at);
         let incident = match new.incident {
             Some(name) => {
                 let mut incidents = shared.incidents_mut();
@@ -469,6 +470,7 @@ impl<P: Send + Sync> Writer<P> {
         shared: &Shared<P, C>,
         mut segments: Vec<Arc<Segment<P>>>,
         next_id: u64,
+        next_uid: u64,
     ) -> Result<(), Error> {
         for segment in &segments {
             let rows = segment.rows(usize::MAX);
@@ -487,7 +489,7 @@ impl<P: Send + Sync> Writer<P> {
             self.sequence += rows.len() as u64;
         }
         self.next_id = next_id;
-        self.next_uid = segments.len() as u64;
+        self.next_uid = next_uid;
         let rows = (self.live / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
         self.appender = Segment::new(self.take_uid(), next_id, shared.shape, rows, shared.dir())?;
         segments.push(Arc::clone(self.appender.segment()));
