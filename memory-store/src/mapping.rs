@@ -77,7 +77,11 @@ impl Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("scratch-{}-{number}.tmp", std::process::id()));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        fs::remove_file(&path)?;
+        match fs::remove_file(&path) {
+            // A sweep has seen the name and was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
         reserve(&file, len as u64)?;
         MmapRaw::map_raw(&file)
     }

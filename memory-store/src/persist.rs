@@ -189,7 +189,7 @@ where
         if let Some(manifest) = &manifest {
             manifest.check(dir, dim, fingerprint)?;
         }
-        let mut store = Shared::new(config, clock, None)?;
+        let mut store = Shared::new(config, clock, Some(dir.to_owned()))?;
         let mut recovery = Recovery::default();
         if let Some(manifest) = &manifest {
             store.load(dir, manifest, fingerprint)?;
@@ -246,9 +246,12 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             let rows: Vec<usize> = (0..view.segments().len()).map(|at| view.all_rows(at).len()).collect();
             (0..rows.len()).for_each(|at| state.add(&view.all_rows(at)));
             let incidents = shared.incidents().names();
-            Taken { view, rows, state, incidents, lsn: disk.log.appended(), next_id: writer.next_id }
+            let (lsn, next_id, uid) = (disk.log.appended(), writer.next_id, writer.take_uid());
+            Taken { view, rows, state, incidents, lsn, next_id, uid }
         });
         let manifest = disk.write(shared, &taken, last.as_ref())?;
+        // What was written since the rotation is in the snapshot too. A log that ends before its snapshot is a damaged one.
+        disk.log.sync()?;
         manifest.store(&*disk.files, &disk.dir)?;
         let manifest = last.insert(manifest);
         disk.log.forget(manifest.lsn)?;
@@ -266,6 +269,29 @@ struct Taken<P> {
     incidents: Vec<(u32, Arc<str>)>,
     lsn: Lsn,
     next_id: u64,
+    /// What tells its state from that of every other snapshot.
+    uid: u64,
+}
+
+/// The file of a segment's first `rows` rows. A segment that another life of the store has written keeps its uid, and none is given twice
+/// as long as a manifest names a file by it: a name stands for one content.
+fn segment_name(uid: u64, rows: usize) -> String {
+    format!("segment-{uid}-{rows}{ENDING}")
+}
+
+/// The file of what all rows count for. Not named by its lsn: which rows there are changes without a record when segments are compacted.
+fn state_name(uid: u64) -> String {
+    format!("state-{uid}{ENDING}")
+}
+
+/// The uid in the name of a segment or a state.
+fn uid_of(name: &str) -> Option<u64> {
+    let stem = name.strip_suffix(ENDING)?;
+    let uid = match stem.strip_prefix("state-") {
+        Some(uid) => uid,
+        None => stem.strip_prefix("segment-")?.split_once('-')?.0,
+    };
+    uid.parse().ok().filter(|&uid: &u64| uid < u64::MAX)
 }
 
 impl<P: Send + Sync> Disk<P> {
@@ -278,7 +304,7 @@ impl<P: Send + Sync> Disk<P> {
                 continue;
             }
             let segment = &taken.view.segments()[at];
-            let name = format!("segment-{}-{count}{ENDING}", segment.uid());
+            let name = segment_name(segment.uid(), count);
             let is_there = last.is_some_and(|last| last.segments.iter().any(|segment| segment.name == name));
             if !is_there {
                 let header = SectionHeader { kind: SEGMENT, dim, fingerprint };
@@ -290,20 +316,26 @@ impl<P: Send + Sync> Disk<P> {
             }
             segments.push(SegmentFile { name, rows: count as u64 });
         }
-        let state = format!("state-{}{ENDING}", taken.lsn);
-        let header = SectionHeader { kind: STATE, dim, fingerprint };
-        if last.is_none_or(|last| last.state != state) {
-            let mut file = SectionWriter::create(Arc::clone(&self.files), &self.dir, &state, &header)?;
-            file.section(state::LAST_SEEN, bytemuck::cast_slice(&taken.state.last_seen))?;
-            file.section(state::RECURRENCE, bytemuck::cast_slice(&taken.state.recurrence))?;
-            file.section(state::IMPORTANCE, bytemuck::cast_slice(&taken.state.importance))?;
-            file.section(state::WEIGHT, bytemuck::cast_slice(&taken.state.weight))?;
-            file.section(state::TRAITS, &taken.state.traits)?;
-            let names: Vec<(u32, &str)> = taken.incidents.iter().map(|(number, name)| (*number, &**name)).collect();
-            file.section(state::INCIDENTS, &serde_json::to_vec(&names)?)?;
-            file.finish()?;
-        }
+        let state = match last {
+            // Nothing has changed since.
+            Some(last) if last.lsn == taken.lsn && last.segments == segments => last.state.clone(),
+            _ => self.save_state(taken, SectionHeader { kind: STATE, dim, fingerprint })?,
+        };
         Ok(Manifest { dim, fingerprint, lsn: taken.lsn, next_id: taken.next_id, state, segments })
+    }
+
+    fn save_state(&self, taken: &Taken<P>, header: SectionHeader) -> Result<String, Error> {
+        let name = state_name(taken.uid);
+        let mut file = SectionWriter::create(Arc::clone(&self.files), &self.dir, &name, &header)?;
+        file.section(state::LAST_SEEN, bytemuck::cast_slice(&taken.state.last_seen))?;
+        file.section(state::RECURRENCE, bytemuck::cast_slice(&taken.state.recurrence))?;
+        file.section(state::IMPORTANCE, bytemuck::cast_slice(&taken.state.importance))?;
+        file.section(state::WEIGHT, bytemuck::cast_slice(&taken.state.weight))?;
+        file.section(state::TRAITS, &taken.state.traits)?;
+        let names: Vec<(u32, &str)> = taken.incidents.iter().map(|(number, name)| (*number, &**name)).collect();
+        file.section(state::INCIDENTS, &serde_json::to_vec(&names)?)?;
+        file.finish()?;
+        Ok(name)
     }
 
     fn save_payloads(&self, rows: &Rows<'_, P>, file: &mut SectionWriter) -> Result<(), Error> {
@@ -342,21 +374,21 @@ where
         let dim = manifest.dim;
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let state = SectionFile::open(dir, &manifest.state, &SectionHeader { kind: STATE, dim, fingerprint }, threads)?;
-        let rows: u64 = manifest.segments.iter().map(|segment| segment.rows).sum();
+        let next_uid = next_uid(dir, manifest)?;
+        let rows = manifest.segments.iter().fold(0, |rows: u64, segment| rows.saturating_add(segment.rows));
         let standings = standings(&state, rows)?;
         let names: Vec<(u32, String)> = serde_json::from_slice(state.section(state::INCIDENTS)?)
             .map_err(|error| Error::corrupt(state.path(), 0, format!("names of incidents: {error}")))?;
         let header = SectionHeader { kind: SEGMENT, dim, fingerprint };
         let mut parts = Vec::with_capacity(manifest.segments.len());
         let mut from = 0;
-        for (at, file) in manifest.segments.iter().enumerate() {
+        for file in &manifest.segments {
             let until = from + file.rows as usize;
-            parts.push((at as u64, file, &standings[from..until]));
+            parts.push((file, &standings[from..until]));
             from = until;
         }
-        let restored = in_parallel(&parts, threads, |&(uid, file, standings)| {
-            self.load_segment(dir, file, uid, &header, standings)
-        })?;
+        let restored =
+            in_parallel(&parts, threads, |&(file, standings)| self.load_segment(dir, file, &header, standings))?;
         let incidents: HashSet<u32> = names.iter().map(|(number, _)| *number).collect();
         self.incidents_mut().restore(names);
         let mut least = 0;
@@ -376,14 +408,13 @@ where
                 }
             }
         }
-        self.alone(|writer| writer.restore(self, restored, manifest.next_id))
+        self.alone(|writer| writer.restore(self, restored, manifest.next_id, next_uid))
     }
 
     fn load_segment(
         &self,
         dir: &Path,
         named: &SegmentFile,
-        uid: u64,
         header: &SectionHeader,
         standings: &[RestoredRow],
     ) -> Result<Arc<Segment<P>>, Error> {
@@ -412,6 +443,7 @@ where
             }
         }
         let rows = Restored { file: &file, first_id, payloads: &payloads, standings: &standings };
+        let uid = uid_of(&named.name).expect("checked with the manifest");
         Segment::restore(uid, self.shape, &rows)
     }
 
@@ -464,6 +496,23 @@ where
     }
 }
 
+/// The first uid that is free, if the files of a manifest have names that a store gives.
+fn next_uid(dir: &Path, manifest: &Manifest) -> Result<u64, Error> {
+    let mut segments = HashSet::new();
+    let named = |name: &str| {
+        uid_of(name).ok_or_else(|| manifest::corrupt(dir, format!("{name} is no file that a store has written")))
+    };
+    let mut last = named(&manifest.state)?;
+    for segment in &manifest.segments {
+        let uid = named(&segment.name)?;
+        if !segments.insert(uid) || segment.name != segment_name(uid, segment.rows as usize) {
+            return Err(manifest::corrupt(dir, format!("{} is no file of this segment", segment.name)));
+        }
+        last = last.max(uid);
+    }
+    Ok(last + 1)
+}
+
 /// What rows count for, from a state file. When they were first seen is not in it.
 fn standings(file: &SectionFile, rows: u64) -> Result<Vec<RestoredRow>, Error> {
     let corrupt = |reason: &str| Error::corrupt(file.path(), 0, reason);
@@ -510,3 +559,6 @@ fn in_parallel<T: Sync, R: Send>(
         Ok(all)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -59,6 +59,8 @@ pub(crate) struct Shared<P, C> {
     incidents: RwLock<Incidents>,
     /// Memories, as the last change left them.
     live: AtomicUsize,
+    /// Where its vectors lie; `None` for memory.
+    dir: Option<PathBuf>,
     /// Where it is kept, if it is.
     pub(crate) disk: Option<Disk<P>>,
 }
@@ -81,7 +83,7 @@ impl<P, C> fmt::Debug for MemoryStore<P, C> {
 impl<P, C> Shared<P, C> {
     /// Where the vectors of segments go; `None` for memory.
     pub(crate) fn dir(&self) -> Option<&Path> {
-        self.disk.as_ref().map(|disk| disk.dir.as_path())
+        self.dir.as_deref()
     }
 
     pub(crate) fn revisions(&self) -> RwLockReadGuard<'_, HashMap<u64, u64>> {
@@ -113,9 +115,9 @@ impl<P: Send + Sync, C> Shared<P, C> {
 }
 
 impl<P: Send + Sync, C: Clock> Shared<P, C> {
-    pub(crate) fn new(config: Config, clock: C, disk: Option<Disk<P>>) -> Result<Self, Error> {
+    pub(crate) fn new(config: Config, clock: C, dir: Option<PathBuf>) -> Result<Self, Error> {
         let shape = Shape::new(config.dimensions);
-        let (writer, view) = Writer::new(shape, &config.capacity, disk.as_ref().map(|disk| disk.dir.as_path()))?;
+        let (writer, view) = Writer::new(shape, &config.capacity, dir.as_deref())?;
         Ok(Self {
             shape,
             rotation: Rotation::new(config.dimensions, ROTATION_SEED),
@@ -126,7 +128,8 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
             revisions: RwLock::default(),
             incidents: RwLock::default(),
             live: AtomicUsize::new(0),
-            disk,
+            dir,
+            disk: None,
             config,
         })
     }

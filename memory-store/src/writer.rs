@@ -114,7 +114,7 @@ impl<P: Send + Sync> Writer<P> {
         Ok(())
     }
 
-    fn take_uid(&mut self) -> u64 {
+    pub(crate) fn take_uid(&mut self) -> u64 {
         self.next_uid += 1;
         self.next_uid - 1
     }
@@ -138,9 +138,10 @@ impl<P: Send + Sync> Writer<P> {
         self.reserve_row(shared)?;
         let id = self.next_id;
         journal.row(&new.record(id, &draft), draft.vector)?;
-        // Written down after what it makes room for: a crash in between leaves one memory too many, not one too few.
+        // Written down before what it makes room for: a crash in between leaves one memory too many, not one too few. That holds for a log
+        // that fails in between, too: what was written down has happened, and whether it survives is for the commit to say.
         self.tally.see(new.at);
-        self.make_room(shared, journal, bytes)?;
+        let _ = self.make_room(shared, journal, bytes);
         let incident = match new.incident {
             Some(name) => {
                 let mut incidents = shared.incidents_mut();
@@ -238,8 +239,8 @@ impl<P: Send + Sync> Writer<P> {
         self.dead += 1;
         self.publish(shared);
         self.note(&shared.config, id, &standing, pinned);
-        // A larger payload may leave too little room, and this memory may be the one that goes.
-        self.make_bytes(shared, journal, 0)?;
+        // A larger payload may leave too little room, and this memory may be the one that goes. The revision has happened in any case.
+        let _ = self.make_bytes(shared, journal, 0);
         self.compact_if_due(shared);
         Ok(())
     }
@@ -362,6 +363,7 @@ impl<P: Send + Sync> Writer<P> {
         shared: &Shared<P, C>,
         mut segments: Vec<Arc<Segment<P>>>,
         next_id: u64,
+        next_uid: u64,
     ) -> Result<(), Error> {
         for segment in &segments {
             let rows = segment.rows(usize::MAX);
@@ -380,7 +382,7 @@ impl<P: Send + Sync> Writer<P> {
             self.sequence += rows.len() as u64;
         }
         self.next_id = next_id;
-        self.next_uid = segments.len() as u64;
+        self.next_uid = next_uid;
         let rows = (self.tally.memories / 16).clamp(*SEGMENT_ROWS.start(), *SEGMENT_ROWS.end());
         self.appender = Appender::new(self.take_uid(), next_id, shared.shape, rows, shared.dir())?;
         segments.push(Arc::clone(self.appender.segment()));

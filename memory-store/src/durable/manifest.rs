@@ -200,6 +200,11 @@ fn put_name(out: &mut Vec<u8>, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// A manifest that is intact, and yet none that a store has made.
+pub(crate) fn corrupt(dir: &Path, reason: String) -> Error {
+    Error::corrupt(&dir.join(NAME), 0, reason)
+}
+
 /// The directory of a store, which no other store has as long as this lives.
 #[derive(Debug)]
 pub(crate) struct DirLock {
@@ -234,8 +239,12 @@ pub(crate) fn sweep(files: &dyn Files, dir: &Path, manifest: &Manifest) -> Resul
         });
         if unfinished || is_name(&name) && !manifest.names(&name) {
             let path = dir.join(&name);
-            files.remove(&path).map_err(Error::io(&path, Outcome::NotApplied))?;
-            removed += 1;
+            match files.remove(&path) {
+                Ok(()) => removed += 1,
+                // Vectors have a name for a moment, which is taken back while the store goes on.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io(&path, Outcome::NotApplied)(error)),
+            }
         }
     }
     Ok(removed)

@@ -123,3 +123,25 @@ fn a_directory_has_one_store() {
     drop(held);
     lock(&OsFiles, dir.path()).expect("free again");
 }
+
+/// Vectors have a name for a moment when their memory is made, and a sweep may see it, and take it away first or come too late.
+#[test]
+fn a_sweep_and_memory_for_vectors_do_not_hinder_each_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    manifest(1).store(&OsFiles, dir.path()).expect("stored");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let make = || {
+            let made = (0..4_000).try_for_each(|_| crate::mapping::Scratch::new(Some(dir.path()), 1).map(drop));
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            made
+        };
+        let making = scope.spawn(make);
+        let mut swept = Ok(0);
+        while swept.is_ok() && !done.load(std::sync::atomic::Ordering::Relaxed) {
+            swept = sweep(&OsFiles, dir.path(), &manifest(1));
+        }
+        making.join().expect("no panic").expect("memory");
+        swept.expect("swept");
+    });
+}
