@@ -76,7 +76,7 @@ fn some_operation(store: &Store, clock: &ManualClock, rng: &mut fastrand::Rng) {
         12 => drop(if rng.bool() { store.pin(id) } else { store.unpin(id) }.expect("pinned")),
         13 => drop(store.boost(id, 1.5).and_then(|_| store.suppress(id, 0.9)).expect("weighed")),
         14 if rng.usize(..6) == 0 => {
-            drop(store.prune(Prune::new().older_than(Duration::from_secs(rng.u64(..9000)))).expect("pruned"));
+            store.prune(Prune::new().older_than(Duration::from_secs(rng.u64(..9000)))).expect("pruned");
         }
         15 if rng.usize(..6) == 0 => store.compact().expect("compacted"),
         _ => drop(store.retrieve(&Query::new(&vector, 4).touch()).expect("an answer")),
