@@ -190,7 +190,8 @@ impl Script {
         let roll = rng.usize(..200);
         if full {
             // What is evicted a script does not know: it only adds, and now and then a critical memory.
-            let class = if class == RetentionClass::Critical && roll % 4 > 0 { RetentionClass::Low } else { class };
+            let class =
+                if class == RetentionClass::Critical && !roll.is_multiple_of(4) { RetentionClass::Low } else { class };
             return match roll {
                 0..2 => Operation::Snapshot,
                 2 => Operation::Compact,
@@ -208,7 +209,7 @@ impl Script {
             30..45 => Operation::Payload { key, class },
             45..60 => Operation::Turn { key },
             60..80 => Operation::Remove { key },
-            80..86 => Operation::Pin { key, pinned: roll % 2 == 0 },
+            80..86 => Operation::Pin { key, pinned: roll.is_multiple_of(2) },
             86..96 => {
                 let factor = if self.kept[&key].weight > 1.0 { 0.5 } else { 1.5 };
                 Operation::Weigh { key, factor }
@@ -726,5 +727,5 @@ fn what_was_reported_outlives_the_process() {
         }
     }
     assert!(tally.reported > kills, "the children have written: {tally:?}");
-    println!("{tally:?}");
+    eprintln!("{tally:?}");
 }
