@@ -459,7 +459,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     pub fn compact(&self) -> Result<(), Error> {
         let shared = &*self.shared;
         shared.alone(|writer| writer.seal_dead_tail(shared))?;
-        while shared.alone(|writer| writer.compact_worst(shared)) {}
+        while shared.alone(|writer| writer.compact_worst(shared))? {}
         Ok(())
     }
 }

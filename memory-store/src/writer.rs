@@ -389,17 +389,17 @@ impl<P: Send + Sync> Writer<P> {
             return false;
         }
         let in_tail = self.appender.segment().dead();
-        (self.dead - in_tail) * 16 > self.live && self.compact_worst(shared)
+        // Where there is no room for a copy now there may be later.
+        (self.dead - in_tail) * 16 > self.live && self.compact_worst(shared).unwrap_or(false)
     }
 
     /// Compacts the sealed segment with the largest share of dead rows. Says whether there was one with any.
-    pub(crate) fn compact_worst<C>(&mut self, shared: &Shared<P, C>) -> bool {
+    pub(crate) fn compact_worst<C>(&mut self, shared: &Shared<P, C>) -> Result<bool, Error> {
         let view = shared.view.load_full();
         let tail = view.segments().len() - 1;
         let share = |at: &usize| view.segments()[*at].dead() * 4096 / view.all_rows(*at).len().max(1);
         let worst = (0..tail).filter(|&at| view.segments()[at].dead() > 0).max_by_key(share);
-        // Where there is no room for a copy now there may be later.
-        worst.is_some_and(|worst| self.compact(shared, &view, worst).is_ok())
+        worst.map_or(Ok(false), |worst| self.compact(shared, &view, worst).map(|()| true))
     }
 
     /// Begins a new segment if rows of the last one are dead, so that it can be compacted.

@@ -190,7 +190,8 @@ impl Script {
         let roll = rng.usize(..200);
         if full {
             // What is evicted a script does not know: it only adds, and now and then a critical memory.
-            let class = if class == RetentionClass::Critical && roll % 4 > 0 { RetentionClass::Low } else { class };
+            let class =
+                if class == RetentionClass::Critical && !roll.is_multiple_of(4) { RetentionClass::Low } else { class };
             return match roll {
                 0..2 => Operation::Snapshot,
                 2 => Operation::Compact,
@@ -208,7 +209,7 @@ impl Script {
             30..45 => Operation::Payload { key, class },
             45..60 => Operation::Turn { key },
             60..80 => Operation::Remove { key },
-            80..86 => Operation::Pin { key, pinned: roll % 2 == 0 },
+            80..86 => Operation::Pin { key, pinned: roll.is_multiple_of(2) },
             86..96 => {
                 let factor = if self.kept[&key].weight > 1.0 { 0.5 } else { 1.5 };
                 Operation::Weigh { key, factor }
@@ -706,6 +707,7 @@ fn full_lives(dir: &Path, life: Life, kills: usize, rng: &mut fastrand::Rng, tal
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the counts of a long run")]
 fn what_was_reported_outlives_the_process() {
     let kills = std::env::var("KILLS").map_or(10, |kills| kills.parse().expect("KILLS is a number"));
     let mut rng = fastrand::Rng::with_seed(0x006b_696c_6c39);

@@ -278,6 +278,7 @@ fn is_allowed(now: &BTreeSet<String>, known: &Known, states: &[BTreeSet<String>]
 }
 
 /// Lets each operation on the disk fail in turn.
+#[expect(clippy::print_stdout, reason = "how often what has failed")]
 fn fail_everywhere(fault: Fault, power_loss: bool) {
     let (states, operations) = without_faults();
     let (mut snapshots_that_failed, mut failed_logs, mut one_too_many) = (0, 0, 0);
