@@ -384,10 +384,9 @@ where
 {
     /// Takes over a snapshot. The store is empty.
     fn load(&self, dir: &Path, manifest: &Manifest, fingerprint: u64) -> Result<(), Error> {
-        let dim = manifest.dim;
+        let (dim, next_uid) = (manifest.dim, next_uid(dir, manifest)?);
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let state = SectionFile::open(dir, &manifest.state, &SectionHeader { kind: STATE, dim, fingerprint }, threads)?;
-        let next_uid = next_uid(dir, manifest)?;
         let rows = manifest.segments.iter().fold(0, |rows: u64, segment| rows.saturating_add(segment.rows));
         let standings = standings(&state, rows)?;
         let names: Vec<(u32, String)> = serde_json::from_slice(state.section(state::INCIDENTS)?)
