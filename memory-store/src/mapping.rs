@@ -48,6 +48,9 @@ impl Deref for Mapping {
     }
 }
 
+/// Tells the names of one process from each other.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// Zeroed memory of a fixed size for vectors. Pages that nobody has touched take no memory.
 ///
 /// With a directory it is a file there without a name, whose pages the operating system may write out and take back when memory is
@@ -72,11 +75,11 @@ impl Scratch {
     }
 
     fn unnamed(dir: &Path, len: usize) -> io::Result<MmapRaw> {
-        // The name lives for a moment only; a crash in between leaves an empty file that the sweep knows by its ending.
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // The name lives for a moment only; a crash in between leaves an empty file that the sweep knows by its ending. Until then it may
+        // be in the way of another process of the same number, which takes it over: who has the directory has it alone.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("scratch-{}-{number}.tmp", std::process::id()));
-        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
         match fs::remove_file(&path) {
             // A sweep has seen the name and was faster.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -124,6 +127,20 @@ mod tests {
             }
         }
         assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 0);
+    }
+
+    /// In a container every process may have the same number.
+    #[test]
+    fn what_a_crash_left_is_not_in_the_way_of_scratch() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let next = NEXT.load(Ordering::Relaxed);
+        for number in next..next + 100 {
+            fs::write(dir.path().join(format!("scratch-{}-{number}.tmp", std::process::id())), b"old")
+                .expect("written");
+        }
+        let scratch = Scratch::new(Some(dir.path()), 10).expect("memory");
+        // SAFETY: within its length, and nobody else has it.
+        assert_eq!(unsafe { scratch.as_ptr().read() }, 0);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A store on disk: opened, recovered, written down as a whole.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +23,18 @@ use crate::store::{MemoryStore, ROTATION_SEED, Shared};
 use crate::view::View;
 use crate::write::{Coded, Payload};
 use crate::writer::After;
+
+/// Makes a directory, and those that it lies in: durably, since no file in it outlives what has no name.
+fn create_dir(dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
 
 /// Where a store is kept.
 #[derive(Debug)]
@@ -124,7 +137,7 @@ impl<P, C> Shared<P, C> {
 }
 
 /// What codes and vectors depend on: a store opened with another value of these would not be the same.
-fn fingerprint(config: &Config) -> u64 {
+pub(crate) fn fingerprint(config: &Config) -> u64 {
     let mut hash = crc32fast::Hasher::new();
     hash.update(&ROTATION_SEED.to_le_bytes());
     hash.update(&[u8::from(config.zero_vectors == ZeroVectors::Unrelated)]);
@@ -182,7 +195,7 @@ where
         durability: Durability,
         clock: C,
     ) -> Result<(Self, Recovery), Error> {
-        fs::create_dir_all(dir).map_err(Error::io(dir, Outcome::NotApplied))?;
+        create_dir(dir).map_err(Error::io(dir, Outcome::NotApplied))?;
         let lock = manifest::lock(&*files, dir)?;
         let (dim, fingerprint) = (config.dimensions as u32, fingerprint(&config));
         let manifest = Manifest::load(&*files, dir)?;
@@ -371,10 +384,9 @@ where
 {
     /// Takes over a snapshot. The store is empty.
     fn load(&self, dir: &Path, manifest: &Manifest, fingerprint: u64) -> Result<(), Error> {
-        let dim = manifest.dim;
+        let (dim, next_uid) = (manifest.dim, next_uid(dir, manifest)?);
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let state = SectionFile::open(dir, &manifest.state, &SectionHeader { kind: STATE, dim, fingerprint }, threads)?;
-        let next_uid = next_uid(dir, manifest)?;
         let rows = manifest.segments.iter().fold(0, |rows: u64, segment| rows.saturating_add(segment.rows));
         let standings = standings(&state, rows)?;
         let names: Vec<(u32, String)> = serde_json::from_slice(state.section(state::INCIDENTS)?)
@@ -391,20 +403,16 @@ where
             in_parallel(&parts, threads, |&(file, standings)| self.load_segment(dir, file, &header, standings))?;
         let incidents: HashSet<u32> = names.iter().map(|(number, _)| *number).collect();
         self.incidents_mut().restore(names);
-        let mut least = 0;
+        check_ids(&restored, manifest.next_id).map_err(|reason| manifest::corrupt(dir, reason))?;
         for segment in &restored {
             let rows = segment.rows(usize::MAX);
             for row in 0..rows.len() {
-                let (id, number) = (rows.id(row), rows.incident(row));
-                if id >= manifest.next_id || (!rows.is_revision(row) && id < least) {
-                    return Err(Error::corrupt(state.path(), 0, format!("a row has the id {id}")));
-                }
-                least = if rows.is_revision(row) { least } else { id };
+                let number = rows.incident(row);
                 if rows.died(row) == 0 && number != 0 {
                     if !incidents.contains(&number) {
                         return Err(Error::corrupt(state.path(), 0, format!("incident {number} has no name")));
                     }
-                    self.incidents_mut().add(number, id);
+                    self.incidents_mut().add(number, rows.id(row));
                 }
             }
         }
@@ -422,6 +430,14 @@ where
         let corrupt = |reason: &str| Error::corrupt(file.path(), 0, reason);
         let first_id =
             file.numbers::<u64>(tag::FIRST_ID)?.first().copied().ok_or_else(|| corrupt("it has no first id"))?;
+        let (order, revised) = (file.numbers::<u64>(tag::ORDER)?, file.numbers::<u64>(tag::REVISED)?);
+        let mut before = 0;
+        for (&id, &revised) in order.iter().zip(revised) {
+            if if revised == 0 { id <= before || id < first_id } else { id != before } {
+                return Err(corrupt(&format!("its rows are in no order: {id} after {before}")));
+            }
+            before = id;
+        }
         let (ends, bytes) = (file.numbers::<u64>(tag::PAYLOAD_ENDS)?, file.section(tag::PAYLOADS)?);
         if ends.len() != standings.len() {
             return Err(corrupt("it has another number of rows than the manifest says"));
@@ -494,6 +510,43 @@ where
         let after = After { last_seen: row.last_seen, standing, pinned: row.pinned };
         self.alone(|writer| writer.replay_row(self, row, draft, &after))
     }
+}
+
+/// Whether each living row is the one that is found by its id.
+fn check_ids<P: Send + Sync>(segments: &[Arc<Segment<P>>], next_id: u64) -> Result<(), String> {
+    if next_id == 0 || next_id == u64::MAX {
+        return Err(format!("the next id is {next_id}"));
+    }
+    let (mut last, mut revisions) = (0, HashMap::new());
+    for segment in segments {
+        let rows = segment.rows(usize::MAX);
+        if segment.first_id() <= last && last > 0 {
+            return Err(format!("a segment begins at the id {} after {last}", segment.first_id()));
+        }
+        for row in 0..rows.len() {
+            let (id, lives) = (rows.id(row), rows.died(row) == 0);
+            if id == 0 || id >= next_id {
+                return Err(format!("a row has the id {id}"));
+            }
+            if !rows.is_revision(row) {
+                last = id;
+            } else if lives && revisions.insert(id, segment.uid()).is_some()
+                || !lives && revisions.get(&id) == Some(&segment.uid())
+            {
+                // The last revision in a segment is the one that is found there.
+                return Err(format!("the id {id} is that of two rows"));
+            }
+        }
+    }
+    for segment in segments.iter().filter(|_| !revisions.is_empty()) {
+        let rows = segment.rows(usize::MAX);
+        let stands_twice =
+            |row: &usize| rows.died(*row) == 0 && !rows.is_revision(*row) && revisions.contains_key(&rows.id(*row));
+        if let Some(row) = (0..rows.len()).find(stands_twice) {
+            return Err(format!("the id {} is that of two rows", rows.id(row)));
+        }
+    }
+    Ok(())
 }
 
 /// The first uid that is free, if the files of a manifest have names that a store gives.

@@ -707,6 +707,7 @@ fn full_lives(dir: &Path, life: Life, kills: usize, rng: &mut fastrand::Rng, tal
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the counts of a long run")]
 fn what_was_reported_outlives_the_process() {
     let kills = std::env::var("KILLS").map_or(10, |kills| kills.parse().expect("KILLS is a number"));
     let mut rng = fastrand::Rng::with_seed(0x006b_696c_6c39);

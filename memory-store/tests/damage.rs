@@ -312,14 +312,44 @@ fn a_directory_that_cannot_be_written_is_an_error() {
     assert_eq!(fs::read(&file).expect("read"), b"text");
 }
 
+/// What a process under a limit is to do.
+const PLAY: &str = "MEMORY_STORE_PLAY";
+const DIR: &str = "MEMORY_STORE_DIR";
 const REFUSED: &str = "refused by the disk";
 
-/// Writes until the disk refuses, and says how many writes were acknowledged.
 #[test]
 #[ignore = "the process that runs under a limit"]
 fn child() {
-    let dir = std::env::var_os("MEMORY_STORE_DIR").expect("started by the other");
-    let (store, _) = open(Path::new(&dir), Durability::Sync).expect("a new store");
+    let dir = std::env::var_os(DIR).expect("started by the others");
+    match std::env::var(PLAY).expect("started by the others").as_str() {
+        "fill" => fill(Path::new(&dir)),
+        "compact" => compact(Path::new(&dir)),
+        other => panic!("{other}"),
+    }
+}
+
+/// Runs a child whose files may not grow past 3 MB, or 6 where the shell counts otherwise: the system refuses that as it would on a full
+/// disk. Returns what the child said.
+fn under_a_limit(play: &str, dir: &Path) -> String {
+    let program = std::env::current_exe().expect("this program");
+    // Without the trap the system would end the process instead of refusing.
+    let script = r#"trap "" XFSZ; ulimit -f 6000; exec "$0" --exact child --ignored --nocapture"#;
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(program)
+        .env(PLAY, play)
+        .env(DIR, dir)
+        .stdin(Stdio::null())
+        .output()
+        .expect("run");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
+    said
+}
+
+/// Writes until the disk refuses, and says how many writes were acknowledged.
+fn fill(dir: &Path) {
+    let (store, _) = open(dir, Durability::Sync).expect("a new store");
     let write = |number: u64| {
         let mut rng = fastrand::Rng::with_seed(number);
         let vector: [f32; DIMENSIONS] = std::array::from_fn(|_| rng.f32() - 0.5);
@@ -347,22 +377,10 @@ fn child() {
     eprintln!("{REFUSED} after {acknowledged}");
 }
 
-/// The log reaches the largest size that the system allows a file, which the store learns as it would of a full disk.
 #[test]
 fn a_full_disk_is_an_error_and_loses_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
-    let program = std::env::current_exe().expect("this program");
-    // Without the trap the system would end the process instead of refusing.
-    let script = r#"trap "" XFSZ; ulimit -f 6000; exec "$0" --exact child --ignored --nocapture"#;
-    let output = Command::new("sh")
-        .args(["-c", script])
-        .arg(program)
-        .env("MEMORY_STORE_DIR", dir.path())
-        .stdin(Stdio::null())
-        .output()
-        .expect("run");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
+    let said = under_a_limit("fill", dir.path());
     let count = said.lines().find_map(|line| line.strip_prefix(REFUSED)?.rsplit(' ').next()?.parse::<usize>().ok());
     let acknowledged = count.unwrap_or_else(|| panic!("{said}"));
     let (store, recovery) = open(dir.path(), Durability::Sync).expect("a good directory");
@@ -371,4 +389,41 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     assert!((acknowledged..=acknowledged + 1).contains(&(recurrences as usize)), "{recovery:?}");
     store.snapshot().expect("there is room again");
     assert_eq!(store.len(), all.len());
+}
+
+/// Dimensions by which a full segment is larger than the limit.
+const LARGE: usize = 2048;
+
+fn open_large(dir: &Path) -> Store {
+    let config = Config::builder(LARGE).dedup(None).build().expect("a configuration");
+    Store::open_with(dir, config, Durability::Buffered, ManualClock::default()).expect("a good directory").0
+}
+
+fn compact(dir: &Path) {
+    let store = open_large(dir);
+    let dead = store.stats().dead;
+    match store.compact() {
+        Err(Error::Io { file, outcome: Outcome::NotApplied, .. }) => assert_eq!(file, dir),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((store.len(), store.stats().dead), (999, dead));
+    eprintln!("{REFUSED}");
+}
+
+/// Compaction needs room for a copy, and says so if there is none.
+#[test]
+fn a_compaction_without_room_is_an_error_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open_large(dir.path());
+    let mut vector = vec![0.0; LARGE];
+    for number in 0..1000 {
+        vector[number] = 1.0;
+        store.write(Memory::new(&vector, "x".to_owned()).at(Timestamp(number as i64))).expect("written");
+    }
+    assert!(store.remove(MemoryId(5)).expect("removed"));
+    drop(store);
+    assert!(under_a_limit("compact", dir.path()).contains(REFUSED));
+    let store = open_large(dir.path());
+    store.compact().expect("there is room again");
+    assert_eq!((store.len(), store.stats().dead), (999, 0));
 }
