@@ -318,7 +318,7 @@ fn fail_everywhere(fault: Fault, power_loss: bool) {
         let (store, _) = disk.open(&full(), Durability::Sync).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(contents(&store), before, "{what}");
     }
-    eprintln!(
+    println!(
         "{fault:?}: {operations} operations, {failed_logs} failed logs, {snapshots_that_failed} failed snapshots, {one_too_many} between two records"
     );
     assert!(fault == Fault::PowerLoss || snapshots_that_failed > 20, "{snapshots_that_failed}");
