@@ -94,11 +94,23 @@ impl Files for OsFiles {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Held>> {
         let file = fs::File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         file.try_lock()?;
-        Ok(Box::new(file))
+        Ok(Box::new(Lock(file)))
     }
 }
 
-impl Held for fs::File {}
+/// A lock that is given back, and not just closed: a process that is being started has the open files of this one for a moment, and
+/// with them the lock.
+#[derive(Debug)]
+struct Lock(fs::File);
+
+impl Held for Lock {}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is as good, but for those who have it too.
+        let _ = self.0.unlock();
+    }
+}
 
 impl File for fs::File {
     fn size(&self) -> io::Result<u64> {
@@ -139,4 +151,24 @@ pub(crate) fn reserve(file: &fs::File, size: u64) -> io::Result<()> {
         }
     }
     file.set_len(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a process has it that is just being started.
+    #[test]
+    fn a_lock_is_free_once_it_is_dropped_whoever_has_the_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("LOCK");
+        let file = fs::File::options().write(true).create(true).truncate(false).open(&path).expect("opened");
+        file.try_lock().expect("free");
+        let inherited = file.try_clone().expect("another");
+        let held = Lock(file);
+        assert_eq!(OsFiles.lock(&path).expect_err("taken").kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        OsFiles.lock(&path).expect("free again");
+        drop(inherited);
+    }
 }

@@ -4,8 +4,9 @@
 //!
 //! 1. [`manifest::lock`], so that no other store has the directory.
 //! 2. [`manifest::Manifest::load`], [`sections::SectionFile::open`] of the files it names, [`log::Log::open`] after its lsn.
-//! 3. For a snapshot: [`log::Log::rotate`], write the section files, [`manifest::Manifest::store`], [`log::Log::forget`],
-//!    [`manifest::sweep`]. A crash between any two of them leaves the old manifest with all that it needs, or the new one.
+//! 3. For a snapshot: [`log::Log::rotate`], write the section files, [`log::Log::sync`], so that the log holds all that they do,
+//!    [`manifest::Manifest::store`], [`log::Log::forget`], [`manifest::sweep`]. A crash between any two of them leaves the old manifest
+//!    with all that it needs, or the new one.
 //!
 //! Nothing here removes or overwrites a byte of a file that could not be read whole.
 
