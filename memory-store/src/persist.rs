@@ -206,6 +206,7 @@ where
         let mut recovery = Recovery::default();
         if let Some(manifest) = &manifest {
             store.load(dir, manifest, fingerprint)?;
+            store.alone(|writer| writer.join_short_segments(&store))?;
             recovery.from_snapshot = store.alone(|writer| writer.tally.memories);
         }
         let header = LogHeader { dim, fingerprint };

@@ -342,6 +342,22 @@ impl<P: Send + Sync> Writer<P> {
         Ok(())
     }
 
+    /// Puts short segments together where there are many: each life of a store that ends with a snapshot leaves one.
+    pub(crate) fn join_short_segments<C>(&mut self, shared: &Shared<P, C>) -> Result<(), Error> {
+        loop {
+            let view = shared.view.load_full();
+            let sealed = view.segments().len() - 1;
+            if sealed <= 32 + 2 * view.all().div_ceil(*SEGMENT_ROWS.end()) {
+                return Ok(());
+            }
+            let Some(shortest) = (0..sealed).min_by_key(|&at| view.all_rows(at).len()) else { return Ok(()) };
+            self.compact(shared, &view, shortest)?;
+            if shared.view.load().segments().len() == view.segments().len() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Leaves out the sealed segments of which no row lives.
     pub(crate) fn drop_dead_segments<C>(&mut self, shared: &Shared<P, C>) {
         let view = shared.view.load_full();

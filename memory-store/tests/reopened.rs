@@ -198,3 +198,26 @@ fn d15_damage_is_an_error_and_the_files_stay() {
     std::fs::write(&damaged.0, &damaged.1).unwrap();
     assert_eq!(open().unwrap().1.memories, 1);
 }
+
+/// Each life leaves a few rows in a segment of their own; many lives do not leave as many segments.
+#[test]
+fn many_short_lives_do_not_leave_as_many_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ManualClock::default();
+    let config = Config::builder(2).dedup(None).build().unwrap();
+    for life in 0..60usize {
+        let (store, recovery) = open(dir.path(), &config, &clock);
+        assert_eq!((recovery.memories, recovery.from_snapshot), (3 * life, 3 * life));
+        for i in 0..3 {
+            store.write(Memory::new(&[1.0, i as f32], format!("{life} {i}"))).unwrap();
+        }
+        store.snapshot().unwrap();
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let segments = files.filter(|name| name.to_string_lossy().starts_with("segment-")).count();
+        assert!(segments <= 36, "{segments} segments in life {life}");
+    }
+    let (store, _) = open(dir.path(), &config, &clock);
+    let payloads: Vec<String> = store.replay(..).unwrap().iter().map(|memory| memory.payload.to_string()).collect();
+    let expected: Vec<String> = (0..60).flat_map(|life| (0..3).map(move |i| format!("{life} {i}"))).collect();
+    assert_eq!(payloads, expected);
+}
