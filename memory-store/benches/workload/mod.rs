@@ -95,6 +95,8 @@ impl Lines {
             let at = self.rng.usize(..self.earlier.len());
             self.line.clone_from(&self.earlier[at]);
             self.change_a_digit();
+            // Changed again the next time: no line comes twice.
+            self.earlier[at].clone_from(&self.line);
         } else {
             self.make_line();
             // A few hundred lines are remembered: enough to repeat, and no burden.
