@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::{Bench, BenchError, Suite};
-use memory_store::{Config, ManualClock, Memory, MemoryStore};
+use memory_store::{Config, Dedup, Durability, ManualClock, Memory, MemoryStore};
 use workload::filled::{DIMENSIONS, Store, TEMPLATES, dedup, empty};
 use workload::{Lines, now, seen};
 
@@ -63,17 +63,23 @@ fn single(bench: &mut Bench) -> Result<(), BenchError> {
 fn deduplicated(bench: &mut Bench) -> Result<(), BenchError> {
     const MEMORIES: usize = 100_000;
     const WRITES: usize = 400;
-    let config = Config::builder(DIMENSIONS).dedup(dedup()).max_memories(MEMORIES).build().expect("a configuration");
-    let store = MemoryStore::<(), _>::with_clock(config, ManualClock::new(now())).expect("a store");
     let mut lines = Lines::new(1, DIMENSIONS, TEMPLATES);
-    let mut vector = Vec::new();
     let payload = Arc::new(());
-    let mut written = 0;
-    while store.len() < MEMORIES {
-        lines.next(&mut vector);
-        store.write(Memory::shared(&vector, Arc::clone(&payload)).at(seen(written, MEMORIES))).expect("a good memory");
-        written += 1;
+    // Filled without a look, and opened again with one: near-duplicates that are there already are no matter.
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = |dedup: Option<Dedup>| {
+        let config = Config::builder(DIMENSIONS).dedup(dedup).max_memories(MEMORIES).build().expect("a configuration");
+        let clock = ManualClock::new(now());
+        MemoryStore::<(), _>::open_with(dir.path(), config, Durability::Buffered, clock).expect("a store").0
+    };
+    let filling = open(None);
+    for i in 0..MEMORIES {
+        let vector = lines.vector();
+        filling.write(Memory::shared(&vector, Arc::clone(&payload)).at(seen(i, MEMORIES))).expect("a good memory");
     }
+    filling.snapshot().expect("a snapshot");
+    drop(filling);
+    let store = open(Some(dedup()));
     let before = store.stats();
     let (mut merged, mut added) = (0u64, 0u64);
     let rounds = bench.rounds(|| {

@@ -351,7 +351,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
                     Some((vector, coded)) => coded.draft(vector, payload),
                     None => {
                         let (code, codes) = (rows.code(row), rows.codes(row..row + 1));
-                        let alignment = rows.alignments(row..row + 1)[0];
+                        let alignment = rows.alignment(row);
                         let Payload { payload, bytes: payload_bytes, encoded } = payload;
                         Draft { vector: rows.vector(row), codes, code, alignment, payload, payload_bytes, encoded }
                     }

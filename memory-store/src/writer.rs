@@ -500,7 +500,7 @@ fn copy_of<'a, P: Send + Sync>(config: &Config, rows: &Rows<'a, P>, row: usize) 
         vector: rows.vector(row),
         codes: rows.codes(row..row + 1),
         code: rows.code(row),
-        alignment: rows.alignments(row..row + 1)[0],
+        alignment: rows.alignment(row),
         first_seen: rows.first_seen(row),
         last_seen: rows.last_seen(row),
         standing: standing(config, rows, row),

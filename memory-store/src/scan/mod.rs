@@ -51,7 +51,7 @@ fn by_signs<P>(
         return None;
     }
     let mut passing = mask & kernel.sign_sums(plane, &signs.lut, least.sum, sums);
-    let alignments = rows.alignments(group * GROUP..(group + 1) * GROUP);
+    let alignments = rows.alignments(group);
     let mut left = passing;
     while left != 0 {
         let at = left.trailing_zeros() as usize;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytemuck::AnyBitPattern;
 
@@ -159,6 +159,60 @@ impl<T: Plain> Drop for Column<T> {
             // SAFETY: allocated by `new` with this layout.
             unsafe { dealloc(self.start.as_ptr().cast(), layout) };
         }
+    }
+}
+
+/// A column that takes no memory until a value other than zero is put down, which most segments never see.
+#[derive(Debug)]
+pub(crate) struct Rare<T: Plain> {
+    column: OnceLock<Column<T>>,
+    len: usize,
+}
+
+impl<T: Plain + AnyBitPattern> Rare<T> {
+    pub(crate) fn new(len: usize) -> Self {
+        Self { column: OnceLock::new(), len }
+    }
+
+    /// As [`Column::of_file`].
+    pub(crate) fn of_file(file: &Arc<SectionFile>, tag: u32, len: usize) -> Result<Self, Error> {
+        Ok(Self { column: Column::of_file(file, tag, len)?.into(), len })
+    }
+
+    /// One value.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Column::slice`].
+    pub(crate) unsafe fn get(&self, at: usize) -> T {
+        // SAFETY: as the caller promises.
+        self.column.get().map_or(T::zeroed(), |column| unsafe { column.slice(at..at + 1)[0] })
+    }
+
+    /// The first `len` values; `None` if all are zero.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Column::slice`].
+    pub(crate) unsafe fn slice(&self, len: usize) -> Option<&[T]> {
+        // SAFETY: as the caller promises.
+        self.column.get().map(|column| unsafe { column.slice(0..len) })
+    }
+
+    /// Puts a value down.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Column::write`].
+    pub(crate) unsafe fn write(&self, at: usize, value: T)
+    where
+        T: PartialEq,
+    {
+        if value == T::zeroed() && self.column.get().is_none() {
+            return;
+        }
+        // SAFETY: as the caller promises.
+        unsafe { self.column.get_or_init(|| Column::new(self.len)).write(at, &[value]) };
     }
 }
 

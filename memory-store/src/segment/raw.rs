@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use super::column::Column;
+use super::column::{Column, Rare};
 use super::{GROUP, Maxima, Standing};
 use crate::clock::Timestamp;
 use crate::durable::sections::{SectionFile, SectionWriter};
@@ -30,8 +30,13 @@ impl Shape {
     }
 
     /// Bytes of the signs of a group.
-    pub(crate) fn plane(&self) -> usize {
+    fn plane(&self) -> usize {
         self.padded / 4 * 32
+    }
+
+    /// Bytes of what a group has in [`Segment::planes`]: its signs, and an alignment for each row.
+    fn sheet(&self) -> usize {
+        self.plane() + GROUP * size_of::<f32>()
     }
 }
 
@@ -68,18 +73,18 @@ pub(crate) struct Segment<P> {
     // Written before the row is published, and never after.
     vectors: Column<f32>,
     codes: Column<u8>,
+    /// For each group the signs of its rows, once all are there, and after them how far each vector is aligned with its signs: what is read
+    /// together lies together.
     planes: Column<u8>,
     /// Scale and residual of the codes.
     scales: Column<[f32; 2]>,
-    /// Of the vector with its signs.
-    alignments: Column<f32>,
     /// Ids in ascending order, or, where the row is a revision, that of the row before it.
     order: Column<u64>,
     /// Ids of revisions; 0 for other rows.
-    revised: Column<u64>,
+    revised: Rare<u64>,
     first_seen: Column<i64>,
-    incidents: Column<u32>,
-    payload_bytes: Column<u32>,
+    incidents: Rare<u32>,
+    payload_bytes: Rare<u32>,
     payloads: Column<MaybeUninit<Arc<P>>>,
 
     // Changed in place by the writer.
@@ -112,7 +117,6 @@ pub(crate) mod tag {
     pub(crate) const PAYLOAD_ENDS: u32 = 10;
     pub(crate) const PAYLOADS: u32 = 11;
     pub(crate) const FIRST_ID: u32 = 12;
-    pub(crate) const ALIGNMENTS: u32 = 13;
 }
 
 /// What a segment is made of again.
@@ -146,14 +150,13 @@ impl<P: Send + Sync> Segment<P> {
             dead: AtomicUsize::new(0),
             vectors: Column::of_file(file, tag::VECTORS, len * shape.dimensions)?,
             codes: Column::of_file(file, tag::CODES, len * shape.padded)?,
-            planes: Column::of_file(file, tag::PLANES, len / GROUP * shape.plane())?,
+            planes: Column::of_file(file, tag::PLANES, groups * shape.sheet())?,
             scales: Column::of_file(file, tag::SCALES, len)?,
-            alignments: Column::of_file(file, tag::ALIGNMENTS, len)?,
             order: Column::of_file(file, tag::ORDER, len)?,
-            revised: Column::of_file(file, tag::REVISED, len)?,
+            revised: Rare::of_file(file, tag::REVISED, len)?,
             first_seen: Column::of_file(file, tag::FIRST_SEEN, len)?,
-            incidents: Column::of_file(file, tag::INCIDENTS, len)?,
-            payload_bytes: Column::of_file(file, tag::PAYLOAD_BYTES, len)?,
+            incidents: Rare::of_file(file, tag::INCIDENTS, len)?,
+            payload_bytes: Rare::of_file(file, tag::PAYLOAD_BYTES, len)?,
             payloads: Column::new(len),
             last_seen: Column::new(len),
             recurrence: Column::new(len),
@@ -171,7 +174,7 @@ impl<P: Send + Sync> Segment<P> {
             unsafe { segment.payloads.write(row, &[payload]) };
             // Each payload that is in is dropped with the segment, whatever comes of the rest.
             segment.len.store(row + 1, Ordering::Relaxed);
-            let alignment = all.alignments(row..row + 1)[0];
+            let alignment = all.alignment(row);
             for maxima in [&segment.groups[row / GROUP], &segment.whole] {
                 maxima.raise(&standing.counts);
                 maxima.align(alignment);
@@ -246,14 +249,13 @@ impl<P: Send + Sync> Appender<P> {
             dead: AtomicUsize::new(0),
             vectors: Column::in_dir(capacity * shape.dimensions, dir)?,
             codes: Column::new(capacity * shape.padded),
-            planes: Column::new(capacity / GROUP * shape.plane()),
+            planes: Column::new(capacity / GROUP * shape.sheet()),
             scales: Column::new(capacity),
-            alignments: Column::new(capacity),
             order: Column::new(capacity),
-            revised: Column::new(capacity),
+            revised: Rare::new(capacity),
             first_seen: Column::new(capacity),
-            incidents: Column::new(capacity),
-            payload_bytes: Column::new(capacity),
+            incidents: Rare::new(capacity),
+            payload_bytes: Rare::new(capacity),
             payloads: Column::new(capacity),
             last_seen: Column::new(capacity),
             recurrence: Column::new(capacity),
@@ -299,22 +301,18 @@ impl<P: Send + Sync> Appender<P> {
             segment.vectors.write(at * shape.dimensions, row.vector);
             segment.codes.write(at * shape.padded, row.codes);
             segment.scales.write(at, &[[row.code.scale, row.code.residual]]);
-            segment.alignments.write(at, &[row.alignment]);
+            let alignment = at / GROUP * shape.sheet() + shape.plane() + at % GROUP * size_of::<f32>();
+            segment.planes.write(alignment, &row.alignment.to_ne_bytes());
             if row.is_revision {
                 let before = at.checked_sub(1).map_or(0, |before| segment.order.slice(before..at)[0]);
                 segment.order.write(at, &[before]);
-                segment.revised.write(at, &[row.id]);
+                segment.revised.write(at, row.id);
             } else {
                 segment.order.write(at, &[row.id]);
             }
             segment.first_seen.write(at, &[row.first_seen.0]);
-            // What is zero stays unwritten, so that its pages cost nothing.
-            if row.incident != 0 {
-                segment.incidents.write(at, &[row.incident]);
-            }
-            if row.payload_bytes != 0 {
-                segment.payload_bytes.write(at, &[row.payload_bytes]);
-            }
+            segment.incidents.write(at, row.incident);
+            segment.payload_bytes.write(at, row.payload_bytes);
             segment.payloads.write(at, &[MaybeUninit::new(row.payload)]);
         }
         let rows = Rows { segment, len: at + 1 };
@@ -326,7 +324,7 @@ impl<P: Send + Sync> Appender<P> {
             let codes = unsafe { segment.codes.slice(group * GROUP * shape.padded..(at + 1) * shape.padded) };
             signs::pack(codes, shape.padded, &mut plane);
             // SAFETY: a plane is read only once its whole group is published.
-            unsafe { segment.planes.write(group * plane.len(), &plane) };
+            unsafe { segment.planes.write(group * shape.sheet(), &plane) };
         }
         segment.len.store(at + 1, Ordering::Release);
         at
@@ -378,30 +376,38 @@ impl<'a, P> Rows<'a, P> {
 
     /// The signs of a group; `None` until all its rows are published.
     pub(crate) fn plane(&self, group: usize) -> Option<&'a [u8]> {
-        let bytes = self.segment.shape.plane();
+        let (at, bytes) = (group * self.segment.shape.sheet(), self.segment.shape.plane());
         if (group + 1) * GROUP > self.len {
             return None;
         }
         // SAFETY: the group's rows are published, after its plane was written.
-        Some(unsafe { self.segment.planes.slice(group * bytes..(group + 1) * bytes) })
+        Some(unsafe { self.segment.planes.slice(at..at + bytes) })
     }
 
     /// Puts the columns that never change into a file.
     pub(crate) fn save(&self, file: &mut SectionWriter) -> Result<(), Error> {
         let (segment, len) = (self.segment, self.len);
         let shape = segment.shape;
-        // SAFETY: published rows are not written any more, nor the planes of groups of which all are published.
+        // What belongs to rows that are not published may be written meanwhile: of a group that is not whole the signs are left out.
+        let (whole, rest) = (len / GROUP, len % GROUP);
+        let mut sheet = vec![0; if rest > 0 { shape.sheet() } else { 0 }];
+        if rest > 0 {
+            let alignments = self.alignments(whole);
+            sheet[shape.plane()..][..size_of_val(alignments)].copy_from_slice(bytes(alignments));
+        }
+        // SAFETY: all of these groups is published, and not written any more.
+        let sheets = unsafe { segment.planes.slice(0..whole * shape.sheet()) };
+        file.stream(tag::PLANES, |out| out.write_all(sheets).and_then(|()| out.write_all(&sheet)))?;
+        // SAFETY: published rows are not written any more.
         unsafe {
             file.section(tag::VECTORS, bytes(segment.vectors.slice(0..len * shape.dimensions)))?;
             file.section(tag::CODES, segment.codes.slice(0..len * shape.padded))?;
-            file.section(tag::PLANES, segment.planes.slice(0..len / GROUP * shape.plane()))?;
             file.section(tag::SCALES, bytes(segment.scales.slice(0..len)))?;
-            file.section(tag::ALIGNMENTS, bytes(segment.alignments.slice(0..len)))?;
             file.section(tag::ORDER, bytes(segment.order.slice(0..len)))?;
-            file.section(tag::REVISED, bytes(segment.revised.slice(0..len)))?;
+            file.section(tag::REVISED, bytes(segment.revised.slice(len).unwrap_or(&vec![0; len])))?;
             file.section(tag::FIRST_SEEN, bytes(segment.first_seen.slice(0..len)))?;
-            file.section(tag::INCIDENTS, bytes(segment.incidents.slice(0..len)))?;
-            file.section(tag::PAYLOAD_BYTES, bytes(segment.payload_bytes.slice(0..len)))?;
+            file.section(tag::INCIDENTS, bytes(segment.incidents.slice(len).unwrap_or(&vec![0; len])))?;
+            file.section(tag::PAYLOAD_BYTES, bytes(segment.payload_bytes.slice(len).unwrap_or(&vec![0; len])))?;
         }
         file.section(tag::FIRST_ID, &segment.first_id.to_le_bytes())
     }
@@ -413,25 +419,30 @@ impl<'a, P> Rows<'a, P> {
         Int8 { scale, residual }
     }
 
-    /// How far the vectors of `rows` are aligned with their signs.
-    pub(crate) fn alignments(&self, rows: Range<usize>) -> &'a [f32] {
+    /// How far the vectors of a group are aligned with their signs, those of its published rows.
+    pub(crate) fn alignments(&self, group: usize) -> &'a [f32] {
+        let rows = group * GROUP..self.len.min((group + 1) * GROUP);
         self.check_range(&rows);
-        // SAFETY: published rows are not written any more.
-        unsafe { self.segment.alignments.slice(rows) }
+        let at = group * self.segment.shape.sheet() + self.segment.shape.plane();
+        // SAFETY: the alignments of published rows are not written any more.
+        bytemuck::cast_slice(unsafe { self.segment.planes.slice(at..at + rows.len() * size_of::<f32>()) })
+    }
+
+    pub(crate) fn alignment(&self, row: usize) -> f32 {
+        self.alignments(row / GROUP)[row % GROUP]
     }
 
     pub(crate) fn id(&self, row: usize) -> u64 {
         let row = self.check(row);
         // SAFETY: published rows are not written any more.
-        let (order, revised) =
-            unsafe { (self.segment.order.slice(row..row + 1), self.segment.revised.slice(row..row + 1)) };
-        if revised[0] != 0 { revised[0] } else { order[0] }
+        let (order, revised) = unsafe { (self.segment.order.slice(row..row + 1), self.segment.revised.get(row)) };
+        if revised != 0 { revised } else { order[0] }
     }
 
     pub(crate) fn is_revision(&self, row: usize) -> bool {
         let row = self.check(row);
         // SAFETY: published rows are not written any more.
-        unsafe { self.segment.revised.slice(row..row + 1)[0] != 0 }
+        unsafe { self.segment.revised.get(row) != 0 }
     }
 
     /// The row that was first given `id`.
@@ -445,7 +456,7 @@ impl<'a, P> Rows<'a, P> {
     /// The last row that revises `id`.
     pub(crate) fn find_revision(&self, id: u64) -> Option<usize> {
         // SAFETY: published rows are not written any more.
-        let revised = unsafe { self.segment.revised.slice(0..self.len) };
+        let revised = unsafe { self.segment.revised.slice(self.len) }?;
         revised.iter().rposition(|&other| other == id)
     }
 
@@ -458,13 +469,13 @@ impl<'a, P> Rows<'a, P> {
     pub(crate) fn incident(&self, row: usize) -> u32 {
         let row = self.check(row);
         // SAFETY: published rows are not written any more.
-        unsafe { self.segment.incidents.slice(row..row + 1)[0] }
+        unsafe { self.segment.incidents.get(row) }
     }
 
     pub(crate) fn payload_bytes(&self, row: usize) -> u32 {
         let row = self.check(row);
         // SAFETY: published rows are not written any more.
-        unsafe { self.segment.payload_bytes.slice(row..row + 1)[0] }
+        unsafe { self.segment.payload_bytes.get(row) }
     }
 
     pub(crate) fn payload(&self, row: usize) -> &'a Arc<P> {
