@@ -297,6 +297,16 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         self.answer(query, &view, found, scanned)
     }
 
+    /// [`retrieve`](Self::retrieve) as of `moment`: ages are counted at it, and what was first seen after it is left out. How often a memory
+    /// was seen, and when last, is what holds today. The same as a query [at](Query::at) that moment.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`retrieve`](Self::retrieve).
+    pub fn retrieve_at(&self, query: &Query<'_, P>, moment: Timestamp) -> Result<Retrieved<P>, Error> {
+        self.retrieve(&query.at(moment))
+    }
+
     /// [`retrieve`](Self::retrieve) for many queries: each part of the store is read once for all of them. Answers come in the order of the
     /// queries, each as it would be alone; all see the same memories.
     ///

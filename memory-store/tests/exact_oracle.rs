@@ -4,7 +4,7 @@ mod oracle;
 
 use std::num::NonZeroUsize;
 
-use memory_store::{Config, ConfigBuilder, DecayTable, ManualClock, Memory, MemoryStore, Query, RetentionClass};
+use memory_store::{Config, ConfigBuilder, DecayTable, Dedup, ManualClock, Memory, MemoryStore, Query, RetentionClass};
 use memory_store::{Scoring, Timestamp, Weights};
 use oracle::{Row, assert_best, rank};
 use proptest::prelude::*;
@@ -139,4 +139,50 @@ proptest! {
         let shape = [Shape::Random, Shape::Clustered, Shape::Sparse, Shape::WildNorms, Shape::Equal][shape];
         check(seed, shape, dimensions, rows, k, scorings()[scoring], threads);
     }
+}
+
+/// What a list of similar memories misses: old ones that were seen a thousand times, fresh ones that are hardly alike.
+#[test]
+fn old_but_frequent_and_fresh_but_dissimilar_memories_are_ranked_exactly() {
+    const DIMENSIONS: usize = 64;
+    const MEMORIES: usize = 3_000;
+    let mut data = Data::new(77, Shape::Clustered, DIMENSIONS);
+    let dedup = Dedup { threshold: 0.999_999, ..Dedup::default() };
+    let config = Config::builder(DIMENSIONS).dedup(dedup).build().expect("a configuration");
+    let now = Timestamp::from_hours(1_000.0);
+    let store = MemoryStore::with_clock(config, ManualClock::new(now)).expect("a store");
+    let mut all = Vec::new();
+    for i in 0..MEMORIES {
+        let (vector, times, hours) = match i % 100 {
+            // Seen a thousand times, long ago.
+            0 => (data.direction(), 1_000, 10.0),
+            // Seen just now, in any direction.
+            1 => (data.direction(), 1, 999.9),
+            _ => (data.vector(), 1, data.rng.f64() * 900.0),
+        };
+        let seen = Timestamp::from_hours(hours);
+        let written = (0..times).map(|_| store.write(Memory::new(&vector, ()).at(seen)).expect("written").id());
+        let id = written.last().expect("at least once").0;
+        // A few are so close to a centre that they are the same.
+        if let Some(same) = all.iter_mut().find(|row: &&mut Row| row.id == id) {
+            same.recurrence += times;
+            same.seen = same.seen.max(seen);
+            continue;
+        }
+        let (importance, weight, class) = (0.5, 1.0, RetentionClass::Medium);
+        all.push(Row { id, vector, first_seen: seen, seen, recurrence: times, importance, weight, class });
+    }
+    assert!(store.len() == all.len() && all.len() > MEMORIES - 50);
+    let mut far = 0;
+    for _ in 0..40 {
+        let query = data.vector();
+        let ranked = rank(&all, &query, now, &Scoring::default(), &DecayTable::default());
+        let hits = store.retrieve(&Query::new(&query, 10)).expect("an answer").hits;
+        let found: Vec<(f64, u64)> = hits.iter().map(|hit| (hit.score, hit.id.0)).collect();
+        assert_best(&found, &ranked, 10);
+        let mut cosines: Vec<f64> = all.iter().map(|row| oracle::cosine(&query, &row.vector)).collect();
+        cosines.sort_by(|a, b| b.total_cmp(a));
+        far += hits.iter().filter(|hit| cosines[1_000] > hit.parts.similarity).count();
+    }
+    assert!(far > 20, "{far} of the best are past the thousandth by similarity");
 }

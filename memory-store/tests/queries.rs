@@ -130,6 +130,8 @@ fn a_query_at_a_moment_sees_what_had_been_seen_by_then() {
     let then = Timestamp::from_hours(30.0);
     let query = filled.rows[0].vector.clone();
     let hits = filled.store.retrieve(&Query::new(&query, 1_000).at(then)).unwrap().hits;
+    let the_other_way = filled.store.retrieve_at(&Query::new(&query, 1_000), then).unwrap().hits;
+    assert_eq!(pairs(&hits), pairs(&the_other_way));
     let expected = filled.rows.iter().filter(|row| row.first_seen <= then).count();
     assert_eq!(hits.len(), expected);
     assert!(hits.iter().all(|hit| hit.first_seen <= then));

@@ -163,8 +163,39 @@ fn a_payload_that_is_no_json_is_refused() {
     assert_eq!(MemoryStore::<Keyed>::open(dir.path(), config).unwrap().1.memories, 1);
 }
 
-/// The original's defects 14 and 15: what is loaded is data and no program, damage is an error that leaves the files, and a log that is read
-/// again makes no second memory.
+/// The original's defect 14: what it loads may be a program. Here it is data with checksums, in the directory of the store alone: a pickle in
+/// the place of any file is damage, whatever it would do, and a snapshot takes the old one's place as a whole or not at all (see
+/// `crash.rs`).
+#[test]
+fn d14_what_is_loaded_is_data_and_no_program() {
+    let pickle = b"cposix\nsystem\n(S'touch executed'\ntR.".repeat(20);
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::builder(2).build().unwrap();
+    let open = || MemoryStore::<String>::open(dir.path(), config.clone());
+    let (store, _) = open().unwrap();
+    store.write(Memory::new(&[1.0, 0.0], "x".to_owned())).unwrap();
+    store.snapshot().unwrap();
+    drop(store);
+    for entry in std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()) {
+        let whole = std::fs::read(&entry).unwrap();
+        if whole.is_empty() {
+            continue;
+        }
+        std::fs::write(&entry, &pickle).unwrap();
+        assert!(matches!(open().map(|_| ()), Err(Error::Corrupt { file, .. }) if file == entry), "{entry:?}");
+        assert_eq!(std::fs::read(&entry).unwrap(), pickle);
+        std::fs::write(&entry, &whole).unwrap();
+    }
+    // A file beside the directory whose name begins like it is none of the store's.
+    let beside = dir.path().with_extension("sections");
+    std::fs::write(&beside, b"another's").unwrap();
+    let (store, recovery) = open().unwrap();
+    store.snapshot().unwrap();
+    assert_eq!((recovery.memories, std::fs::read(&beside).unwrap()), (1, b"another's".to_vec()));
+    std::fs::remove_file(&beside).unwrap();
+}
+
+/// The original's defect 15: damage is an error that leaves the files, and a log that is read again makes no second memory.
 #[test]
 fn d15_damage_is_an_error_and_the_files_stay() {
     let dir = tempfile::tempdir().unwrap();
