@@ -184,5 +184,5 @@ fn old_but_frequent_and_fresh_but_dissimilar_memories_are_ranked_exactly() {
         cosines.sort_by(|a, b| b.total_cmp(a));
         far += hits.iter().filter(|hit| cosines[1_000] > hit.parts.similarity).count();
     }
-    assert!(far > 20, "{far} of the best are past the thousandth by similarity");
+    assert!(far > 10, "{far} of the best are past the thousandth by similarity");
 }
