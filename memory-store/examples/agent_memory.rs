@@ -1,6 +1,6 @@
 //! An agent that remembers: notes merge when they recur, fade with time, and come back by what they mean, how old they are and how often
 //! they were seen.
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Duration;
 

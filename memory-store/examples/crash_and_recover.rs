@@ -1,5 +1,5 @@
 //! A process that is killed while it writes, and what the next one finds: everything that was acknowledged.
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::env;
 use std::io::{BufRead, BufReader};

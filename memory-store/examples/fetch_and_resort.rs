@@ -1,6 +1,6 @@
 //! Why a similar list that is sorted again is not the answer: how many of the ten best memories it holds, by the length of the list.
 //! With a path it also draws the chart there.
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 #[path = "../benches/workload/mod.rs"]
 mod workload;

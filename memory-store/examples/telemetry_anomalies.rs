@@ -1,5 +1,5 @@
 //! Raw measurements: told apart by a normalizer, kept as memories, grouped into incidents that are found again.
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use memory_store::{Config, Error, ManualClock, Memory, MemoryStore, Normalizer, Query, Timestamp};
 

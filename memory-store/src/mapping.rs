@@ -1,5 +1,5 @@
 //! Files as memory.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a mapped file is memory that the compiler cannot vouch for")]
 
 use std::fs::{self, File};
 use std::io;

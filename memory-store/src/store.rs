@@ -34,9 +34,9 @@ use crate::writer::{Writer, standing};
 /// # Consistency
 ///
 /// Writes are one after the other; a write that has returned is seen by every query that begins after it. A query sees the memories of the
-/// moment at which it began, and never waits for a write (but to [touch](Query::touch) what it has found). What is changed while it runs (a recurrence, a class) counts for each memory
-/// as it was at some moment of the query; what is removed may or may not be found. An update that replaces a vector or a payload is seen
-/// as a whole: the memory is found once, with the old or with the new one.
+/// moment at which it began, and never waits for a write (but to [touch](Query::touch) what it has found). What is changed while it runs (a
+/// recurrence, a class) counts for each memory as it was at some moment of the query; what is removed may or may not be found. An update
+/// that replaces a vector or a payload is seen as a whole: the memory is found once, with the old or with the new one.
 ///
 /// # Panics
 ///
@@ -281,8 +281,8 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     ///
     /// # Errors
     ///
-    /// Those of a failed log if what is found is [touched](Query::touch) in a store on disk. Otherwise [`Error::ZeroK`], [`Error::InvalidValue`] for a tolerance that is negative or no number, and those of a vector: [`Error::Dimensions`],
-    /// [`Error::NonFinite`], [`Error::ZeroNorm`].
+    /// [`Error::ZeroK`], [`Error::InvalidValue`] for a tolerance that is negative or no number, and those of a vector: [`Error::Dimensions`],
+    /// [`Error::NonFinite`], [`Error::ZeroNorm`]. Those of a failed log if what is found is [touched](Query::touch) in a store on disk.
     pub fn retrieve(&self, query: &Query<'_, P>) -> Result<Retrieved<P>, Error> {
         query.check()?;
         let shared = &*self.shared;

@@ -15,8 +15,6 @@ pub(crate) mod files;
 pub mod fuzzing;
 pub(crate) mod log;
 pub(crate) mod manifest;
-#[cfg(test)]
-mod measure;
 pub(crate) mod sections;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod sim;

@@ -19,11 +19,9 @@ mod write;
 
 use std::path::Path;
 
-#[allow(unused_imports)]
 pub(crate) use read::SectionFile;
 #[cfg(fuzzing)]
 pub(super) use read::{check_bytes, reseal};
-#[allow(unused_imports)]
 pub(crate) use write::SectionWriter;
 
 use crate::Error;

@@ -1,5 +1,5 @@
 //! The loops with AVX-512: byte dot products (`vpdpbusd`) and 64-entry byte tables (`vpermb`).
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "instructions that not every machine has, and loads of registers")]
 
 use super::{BATCH, PLANE_BLOCK, PLANE_GROUPS, ROWS, Work, batch, next_rows, scalar};
 use std::arch::x86_64::*;

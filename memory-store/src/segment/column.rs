@@ -1,6 +1,6 @@
 //! A fixed number of values of one kind, zero until they are written.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "memory that one thread writes while others read what is done")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! A segment's memory: one thread appends, any number read what has been published.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "memory that one thread writes while others read what is done")]
 
 use std::fmt;
 use std::mem::MaybeUninit;
