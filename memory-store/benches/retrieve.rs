@@ -1,5 +1,6 @@
 //! Queries: exact answers, beside the floors of the machine.
 
+mod peak;
 mod workload;
 
 use std::hint::black_box;
@@ -12,6 +13,9 @@ use harness::{Bench, BenchError, Suite};
 use memory_store::{Exactness, Memory, Query, Retrieved, Scoring, Timestamp};
 use workload::filled::{DIMENSIONS, Store, empty, fill, filled, queries};
 use workload::now;
+
+/// Memories of the stores that are asked beside something else.
+const MEMORIES: usize = 100_000;
 
 /// Queries of a round: enough different ones that no answer is typical.
 const QUERIES: usize = 64;
@@ -29,6 +33,7 @@ fn main() -> std::process::ExitCode {
         .bench("memory-store/retrieve/recall-100k", recall)
         .bench("memory-store/retrieve/brute-force-100k", against_brute_force)
         .bench("memory-store/retrieve/stream-100k", against_the_stream)
+        .bench("memory-store/retrieve/byte-products-100k", against_the_peak)
         .bench("memory-store/retrieve/batch-256", batch)
         .bench("memory-store/scaling/readers", readers)
         .bench("memory-store/contention/retrieve-beside-writer", beside_a_writer)
@@ -78,7 +83,6 @@ fn vectors(memories: usize) -> Vec<f32> {
 
 /// How many of the ten best are found, of all queries: every score computed in `f64` says which they are.
 fn recall(bench: &mut Bench) -> Result<(), BenchError> {
-    const MEMORIES: usize = 100_000;
     let (store, vectors, queries) = (filled(DIMENSIONS, MEMORIES), vectors(MEMORIES), queries(DIMENSIONS, QUERIES));
     let Scoring::Additive(weights) = *store.config().scoring() else { unreachable!("the default") };
     let rest: Vec<f64> = (0..MEMORIES)
@@ -121,29 +125,11 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 /// Ten of 100,000, against the products with all vectors in `f32`, without a ranking: what a flat index does at least.
 fn against_brute_force(bench: &mut Bench) -> Result<(), BenchError> {
-    const MEMORIES: usize = 100_000;
-    let (store, vectors, queries) = (filled(DIMENSIONS, MEMORIES), vectors(MEMORIES), queries(DIMENSIONS, QUERIES));
-    let (mut found, mut products, mut next) = (0, 0u64, 0);
-    let rounds = bench.against(
-        "memory-store/floor/f32-products-100k",
-        || {
-            next += 1;
-            let start = Instant::now();
-            let answer = ask(&store, &queries[next % QUERIES], 10);
-            let elapsed = start.elapsed();
-            found += count(&answer, 10);
-            (elapsed, 1)
-        },
-        || {
-            let start = Instant::now();
-            let best =
-                vectors.chunks_exact(DIMENSIONS).map(|vector| product(&queries[0], vector)).fold(f32::MIN, f32::max);
-            products += u64::from(black_box(best) > 0.0);
-            (start.elapsed(), 1)
-        },
-    )?;
-    bench.proof(rounds * 11, found + products);
-    Ok(())
+    let (vectors, query) = (vectors(MEMORIES), queries(DIMENSIONS, 1).remove(0));
+    against(bench, "memory-store/floor/f32-products-100k", || {
+        let best = vectors.chunks_exact(DIMENSIONS).map(|vector| product(&query, vector)).fold(f32::MIN, f32::max);
+        black_box(best) > 0.0
+    })
 }
 
 fn product(a: &[f32], b: &[f32]) -> f32 {
@@ -158,12 +144,26 @@ fn product(a: &[f32], b: &[f32]) -> f32 {
 
 /// Ten of 100,000, against reading as many bytes as the codes of all memories have: what an index of one byte a dimension must do.
 fn against_the_stream(bench: &mut Bench) -> Result<(), BenchError> {
-    const MEMORIES: usize = 100_000;
-    let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, QUERIES));
     let bytes = vec![1u64; MEMORIES * DIMENSIONS / 8];
-    let (mut found, mut sums, mut next) = (0, 0u64, 0);
+    against(bench, "memory-store/floor/stream-codes-100k", || {
+        black_box(&bytes).iter().sum::<u64>() == bytes.len() as u64
+    })
+}
+
+/// Ten of 100,000, against the products of all codes with nothing to read: what the processor could do if memory cost nothing.
+fn against_the_peak(bench: &mut Bench) -> Result<(), BenchError> {
+    let products = MEMORIES * DIMENSIONS;
+    against(bench, "memory-store/floor/byte-products-100k", || {
+        peak::byte_products(black_box(products)) == products as u64
+    })
+}
+
+/// Ten of 100,000, against a floor that says whether it did its work.
+fn against(bench: &mut Bench, name: &str, mut floor: impl FnMut() -> bool) -> Result<(), BenchError> {
+    let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, QUERIES));
+    let (mut found, mut done, mut next) = (0, 0u64, 0);
     let rounds = bench.against(
-        "memory-store/floor/stream-codes-100k",
+        name,
         || {
             next += 1;
             let start = Instant::now();
@@ -174,17 +174,18 @@ fn against_the_stream(bench: &mut Bench) -> Result<(), BenchError> {
         },
         || {
             let start = Instant::now();
-            sums += black_box(&bytes).iter().sum::<u64>() / bytes.len() as u64;
-            (start.elapsed(), 1)
+            let is_done = floor();
+            let elapsed = start.elapsed();
+            done += u64::from(is_done);
+            (elapsed, 1)
         },
     )?;
-    bench.proof(rounds * 11, found + sums);
+    bench.proof(rounds * 11, found + done);
     Ok(())
 }
 
 /// 256 queries at once.
 fn batch(bench: &mut Bench) -> Result<(), BenchError> {
-    const MEMORIES: usize = 100_000;
     let (store, vectors) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, 256));
     let asked: Vec<Query<'_, ()>> = vectors.iter().map(|vector| Query::new(vector, 10)).collect();
     let mut found = 0;
@@ -211,7 +212,6 @@ fn batch(bench: &mut Bench) -> Result<(), BenchError> {
 
 /// Readers on two threads, beside two threads that read as many bytes.
 fn readers(bench: &mut Bench) -> Result<(), BenchError> {
-    const MEMORIES: usize = 100_000;
     const ASKED: usize = 32;
     let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, ASKED));
     let found = AtomicU64::new(0);
@@ -233,7 +233,6 @@ fn readers(bench: &mut Bench) -> Result<(), BenchError> {
 
 /// A query while another thread writes a thousand memories a second, against the same query alone.
 fn beside_a_writer(bench: &mut Bench) -> Result<(), BenchError> {
-    const MEMORIES: usize = 100_000;
     const ASKED: usize = 64;
     let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, QUERIES));
     let written = queries.clone();

@@ -1,40 +1,21 @@
-//! A store on disk: opened, recovered, written down as a whole.
+//! A store on disk: its directory, the names and the sections of its files.
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+mod recovery;
+mod snapshot;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::{Config, Recency, ZeroVectors};
-use crate::durable::files::{Files, OsFiles};
-use crate::durable::log::{Log, LogHeader, Record, Torn};
-use crate::durable::manifest::{self, DirLock, Manifest, SegmentFile};
-use crate::durable::sections::{ENDING, SectionFile, SectionHeader, SectionWriter};
-use crate::durable::{Durability, Lsn};
-use crate::error::{Error, Outcome};
-use crate::journal::{Change, Journal, RowRecord, is_weight};
-use crate::segment::{Restored, RestoredRow, Rows, Segment, Standing, tag};
+use crate::clock::Clock;
+use crate::config::{Config, ZeroVectors};
+use crate::durable::files::Files;
+use crate::durable::log::Log;
+use crate::durable::manifest::{DirLock, Manifest};
+use crate::durable::sections::ENDING;
+use crate::error::Error;
 use crate::store::{MemoryStore, ROTATION_SEED, Shared};
-use crate::view::View;
-use crate::write::{Coded, Payload};
-use crate::writer::After;
 
-/// Makes a directory, and those that it lies in: durably, since no file in it outlives what has no name.
-fn create_dir(dir: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> =
-        dir.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).collect();
-    fs::create_dir_all(dir)?;
-    for made in missing {
-        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::File::open(parent)?.sync_all()?;
-    }
-    Ok(())
-}
+pub use recovery::{Recovery, TornWrite};
 
 /// Where a store is kept.
 #[derive(Debug)]
@@ -46,31 +27,6 @@ pub(crate) struct Disk<P> {
     /// One snapshot at a time: the manifest that is in force.
     manifest: Mutex<Option<Manifest>>,
     _lock: DirLock,
-}
-
-/// What opening a store found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Recovery {
-    /// Memories that the store holds.
-    pub memories: usize,
-    /// Of these, memories that the snapshot held.
-    pub from_snapshot: usize,
-    /// Changes that the log has added to the snapshot.
-    pub replayed: u64,
-    /// What a crash left of a write that was never acknowledged, if it left anything. It is overwritten by the next write.
-    pub torn: Option<TornWrite>,
-}
-
-/// The rest of a write that a crash interrupted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TornWrite {
-    /// The file of the log.
-    pub file: PathBuf,
-    /// Where the rest begins, in bytes from the start.
-    pub offset: u64,
-    /// Its length in bytes.
-    pub bytes: u64,
 }
 
 /// Kinds of section files.
@@ -91,201 +47,6 @@ mod state {
 
 const PINNED: u8 = 4;
 const DEAD: u8 = 8;
-
-/// What rows count for, and whether they live.
-#[derive(Debug, Default)]
-struct State {
-    last_seen: Vec<i64>,
-    recurrence: Vec<u32>,
-    importance: Vec<f32>,
-    weight: Vec<f32>,
-    traits: Vec<u8>,
-}
-
-impl State {
-    fn with_capacity(rows: usize) -> Self {
-        Self {
-            last_seen: Vec::with_capacity(rows),
-            recurrence: Vec::with_capacity(rows),
-            importance: Vec::with_capacity(rows),
-            weight: Vec::with_capacity(rows),
-            traits: Vec::with_capacity(rows),
-        }
-    }
-
-    fn add<P>(&mut self, rows: &Rows<'_, P>) {
-        for row in 0..rows.len() {
-            self.last_seen.push(rows.last_seen(row).0);
-            self.recurrence.push(rows.recurrence(row));
-            self.importance.push(rows.importance(row));
-            self.weight.push(rows.weight(row));
-            let pinned = if rows.is_pinned(row) { PINNED } else { 0 };
-            let dead = if rows.died(row) != 0 { DEAD } else { 0 };
-            self.traits.push(rows.class(row) | pinned | dead);
-        }
-    }
-}
-
-impl<P, C> Shared<P, C> {
-    /// A payload as it is written down; nothing in a store in memory. Code of the user's: not to be called under a lock.
-    pub(crate) fn encode(&self, payload: &P) -> Result<Vec<u8>, Error> {
-        match &self.disk {
-            Some(disk) => Ok((disk.encode)(payload)?),
-            None => Ok(Vec::new()),
-        }
-    }
-}
-
-/// What codes and vectors depend on: a store opened with another value of these would not be the same.
-pub(crate) fn fingerprint(config: &Config) -> u64 {
-    let mut hash = crc32fast::Hasher::new();
-    hash.update(&ROTATION_SEED.to_le_bytes());
-    hash.update(&[u8::from(config.zero_vectors == ZeroVectors::Unrelated)]);
-    let mut parts = Vec::new();
-    if let Some(normalizer) = &config.normalizer {
-        normalizer.parts().for_each(|part| parts.extend_from_slice(&part.to_bits().to_le_bytes()));
-    }
-    hash.update(&parts);
-    u64::from(hash.finalize()) | (parts.len() as u64) << 32
-}
-
-impl<P> MemoryStore<P>
-where
-    P: Serialize + DeserializeOwned + Send + Sync,
-{
-    /// Opens the store of a directory, or makes one, on the machine's clock; see [`open_with`](Self::open_with).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`open_with`](Self::open_with).
-    pub fn open(dir: impl AsRef<Path>, config: Config) -> Result<(Self, Recovery), Error> {
-        Self::open_with(dir, config, Durability::default(), SystemClock)
-    }
-}
-
-impl<P, C> MemoryStore<P, C>
-where
-    P: Serialize + DeserializeOwned + Send + Sync,
-    C: Clock,
-{
-    /// Opens the store of a directory, which is made if need be, and brings back all that was acknowledged: the last snapshot, and the log of
-    /// what was changed since. Payloads are kept as JSON.
-    ///
-    /// Vectors stay in files of the directory, which are mapped into memory; nobody else may write to them while the store is open.
-    /// A store is closed when its last clone is dropped.
-    ///
-    /// # Errors
-    ///
-    /// Files are left as they are: [`Error::Corrupt`] names the file and the place of a damage, [`Error::Incompatible`] is a store of other
-    /// dimensions, another normalizer or another version, [`Error::Locked`] a directory that another store has, [`Error::Payload`] a payload
-    /// that is no `P`, [`Error::Io`] what the operating system refuses.
-    pub fn open_with(
-        dir: impl AsRef<Path>,
-        config: Config,
-        durability: Durability,
-        clock: C,
-    ) -> Result<(Self, Recovery), Error> {
-        Self::open_on(Arc::new(OsFiles), dir.as_ref(), config, durability, clock)
-    }
-
-    pub(crate) fn open_on(
-        files: Arc<dyn Files>,
-        dir: &Path,
-        config: Config,
-        durability: Durability,
-        clock: C,
-    ) -> Result<(Self, Recovery), Error> {
-        create_dir(dir).map_err(Error::io(dir, Outcome::NotApplied))?;
-        let lock = manifest::lock(&*files, dir)?;
-        let (dim, fingerprint) = (config.dimensions as u32, fingerprint(&config));
-        let manifest = Manifest::load(&*files, dir)?;
-        if let Some(manifest) = &manifest {
-            manifest.check(dir, dim, fingerprint)?;
-        }
-        let mut store = Shared::new(config, clock, Some(dir.to_owned()))?;
-        let mut recovery = Recovery::default();
-        if let Some(manifest) = &manifest {
-            store.load(dir, manifest, fingerprint)?;
-            store.alone(|writer| writer.join_short_segments(&store))?;
-            recovery.from_snapshot = store.alone(|writer| writer.tally.memories);
-        }
-        let header = LogHeader { dim, fingerprint };
-        let after = manifest.as_ref().map(|manifest| manifest.lsn);
-        let mut replay = |record: Record<'_>| store.replay(&record);
-        let (log, found) = Log::open(Arc::clone(&files), dir, header, after, durability, &mut replay)?;
-        recovery.replayed = found.records;
-        recovery.torn = found.torn.map(|Torn { file, offset, bytes }| TornWrite { file, offset, bytes });
-        recovery.memories = store.alone(|writer| writer.tally.memories);
-        if let Some(manifest) = &manifest {
-            manifest::sweep(&*files, dir, manifest)?;
-        }
-        store.disk = Some(Disk {
-            log,
-            dir: dir.to_owned(),
-            files,
-            encode: serde_json::to_vec::<P>,
-            manifest: Mutex::new(manifest),
-            _lock: lock,
-        });
-        Ok((Self { shared: Arc::new(store) }, recovery))
-    }
-}
-
-impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
-    /// Returns once all that was written before the call is on disk, whatever the durability of the store. In memory it does nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] and [`Error::LogFailed`] if the disk refused: what of it survives is not known.
-    pub fn sync(&self) -> Result<(), Error> {
-        self.shared.disk.as_ref().map_or(Ok(()), |disk| disk.log.sync().map(|_| ()))
-    }
-
-    /// Writes the store down as a whole, so that it opens without the log of before, which is removed. Segments that have not changed
-    /// are not written again. Queries and writes go on meanwhile; writes wait while what each memory counts for is copied, about 10 ms for
-    /// a million. In memory it does nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Payload`] for a payload that is not to be turned into JSON, [`Error::Io`] and [`Error::LogFailed`] for what the disk refuses;
-    /// the store is on disk as before then, by its last snapshot and its log.
-    pub fn snapshot(&self) -> Result<(), Error> {
-        let shared = &*self.shared;
-        let Some(disk) = &shared.disk else { return Ok(()) };
-        let mut last = disk.manifest.lock().unwrap_or_else(PoisonError::into_inner);
-        disk.log.rotate()?;
-        let taken = shared.alone(|writer| {
-            let view = shared.view.load_full();
-            let mut state = State::with_capacity(view.all());
-            let rows: Vec<usize> = (0..view.segments().len()).map(|at| view.all_rows(at).len()).collect();
-            (0..rows.len()).for_each(|at| state.add(&view.all_rows(at)));
-            let incidents = shared.incidents().names();
-            let (lsn, next_id, uid) = (disk.log.appended(), writer.next_id, writer.take_uid());
-            Taken { view, rows, state, incidents, lsn, next_id, uid }
-        });
-        let manifest = disk.write(shared, &taken, last.as_ref())?;
-        // What was written since the rotation is in the snapshot too. A log that ends before its snapshot is a damaged one.
-        disk.log.sync()?;
-        manifest.store(&*disk.files, &disk.dir)?;
-        let manifest = last.insert(manifest);
-        disk.log.forget(manifest.lsn)?;
-        manifest::sweep(&*disk.files, &disk.dir, manifest)?;
-        Ok(())
-    }
-}
-
-/// A store at one record of its log.
-struct Taken<P> {
-    view: Arc<View<P>>,
-    /// Rows of each segment.
-    rows: Vec<usize>,
-    state: State,
-    incidents: Vec<(u32, Arc<str>)>,
-    lsn: Lsn,
-    next_id: u64,
-    /// What tells its state from that of every other snapshot.
-    uid: u64,
-}
 
 /// The file of a segment's first `rows` rows. A segment that another life of the store has written keeps its uid, and none is given twice
 /// as long as a manifest names a file by it: a name stands for one content.
@@ -308,310 +69,38 @@ fn uid_of(name: &str) -> Option<u64> {
     uid.parse().ok().filter(|&uid: &u64| uid < u64::MAX)
 }
 
-impl<P: Send + Sync> Disk<P> {
-    /// Writes what the last manifest does not name yet.
-    fn write<C>(&self, shared: &Shared<P, C>, taken: &Taken<P>, last: Option<&Manifest>) -> Result<Manifest, Error> {
-        let (dim, fingerprint) = (shared.config.dimensions as u32, fingerprint(&shared.config));
-        let mut segments = Vec::new();
-        for (at, &count) in taken.rows.iter().enumerate() {
-            if count == 0 {
-                continue;
-            }
-            let segment = &taken.view.segments()[at];
-            let name = segment_name(segment.uid(), count);
-            let is_there = last.is_some_and(|last| last.segments.iter().any(|segment| segment.name == name));
-            if !is_there {
-                let header = SectionHeader { kind: SEGMENT, dim, fingerprint };
-                let mut file = SectionWriter::create(Arc::clone(&self.files), &self.dir, &name, &header)?;
-                let rows = segment.rows(count);
-                rows.save(&mut file)?;
-                self.save_payloads(&rows, &mut file)?;
-                file.finish()?;
-            }
-            segments.push(SegmentFile { name, rows: count as u64 });
-        }
-        let state = match last {
-            // Nothing has changed since.
-            Some(last) if last.lsn == taken.lsn && last.segments == segments => last.state.clone(),
-            _ => self.save_state(taken, SectionHeader { kind: STATE, dim, fingerprint })?,
-        };
-        Ok(Manifest { dim, fingerprint, lsn: taken.lsn, next_id: taken.next_id, state, segments })
+/// What codes and vectors depend on: a store opened with another value of these would not be the same.
+pub(crate) fn fingerprint(config: &Config) -> u64 {
+    let mut hash = crc32fast::Hasher::new();
+    hash.update(&ROTATION_SEED.to_le_bytes());
+    hash.update(&[u8::from(config.zero_vectors == ZeroVectors::Unrelated)]);
+    let mut parts = Vec::new();
+    if let Some(normalizer) = &config.normalizer {
+        normalizer.parts().for_each(|part| parts.extend_from_slice(&part.to_bits().to_le_bytes()));
     }
+    hash.update(&parts);
+    u64::from(hash.finalize()) | (parts.len() as u64) << 32
+}
 
-    fn save_state(&self, taken: &Taken<P>, header: SectionHeader) -> Result<String, Error> {
-        let name = state_name(taken.uid);
-        let mut file = SectionWriter::create(Arc::clone(&self.files), &self.dir, &name, &header)?;
-        file.section(state::LAST_SEEN, bytemuck::cast_slice(&taken.state.last_seen))?;
-        file.section(state::RECURRENCE, bytemuck::cast_slice(&taken.state.recurrence))?;
-        file.section(state::IMPORTANCE, bytemuck::cast_slice(&taken.state.importance))?;
-        file.section(state::WEIGHT, bytemuck::cast_slice(&taken.state.weight))?;
-        file.section(state::TRAITS, &taken.state.traits)?;
-        let names: Vec<(u32, &str)> = taken.incidents.iter().map(|(number, name)| (*number, &**name)).collect();
-        file.section(state::INCIDENTS, &serde_json::to_vec(&names)?)?;
-        file.finish()?;
-        Ok(name)
-    }
-
-    fn save_payloads(&self, rows: &Rows<'_, P>, file: &mut SectionWriter) -> Result<(), Error> {
-        let mut ends = Vec::with_capacity(rows.len());
-        let (mut end, mut refused) = (0u64, None);
-        file.stream(tag::PAYLOADS, |out| {
-            for row in 0..rows.len() {
-                match (self.encode)(rows.payload(row)) {
-                    Ok(bytes) => {
-                        end += bytes.len() as u64;
-                        ends.push(end);
-                        out.write_all(&bytes)?;
-                    }
-                    Err(error) => {
-                        refused = Some(error);
-                        break;
-                    }
-                }
-            }
-            Ok(())
-        })?;
-        match refused {
-            Some(error) => Err(error.into()),
-            None => file.section(tag::PAYLOAD_ENDS, bytemuck::cast_slice(&ends)),
+impl<P, C> Shared<P, C> {
+    /// A payload as it is written down; nothing in a store in memory. Code of the user's: not to be called under a lock.
+    pub(crate) fn encode(&self, payload: &P) -> Result<Vec<u8>, Error> {
+        match &self.disk {
+            Some(disk) => Ok((disk.encode)(payload)?),
+            None => Ok(Vec::new()),
         }
     }
 }
 
-impl<P, C> Shared<P, C>
-where
-    P: DeserializeOwned + Send + Sync,
-    C: Clock,
-{
-    /// Takes over a snapshot. The store is empty.
-    fn load(&self, dir: &Path, manifest: &Manifest, fingerprint: u64) -> Result<(), Error> {
-        let (dim, next_uid) = (manifest.dim, next_uid(dir, manifest)?);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        let state = SectionFile::open(dir, &manifest.state, &SectionHeader { kind: STATE, dim, fingerprint }, threads)?;
-        let rows = manifest.segments.iter().fold(0, |rows: u64, segment| rows.saturating_add(segment.rows));
-        let standings = standings(&state, rows)?;
-        let names: Vec<(u32, String)> = serde_json::from_slice(state.section(state::INCIDENTS)?)
-            .map_err(|error| Error::corrupt(state.path(), 0, format!("names of incidents: {error}")))?;
-        let header = SectionHeader { kind: SEGMENT, dim, fingerprint };
-        let mut parts = Vec::with_capacity(manifest.segments.len());
-        let mut from = 0;
-        for file in &manifest.segments {
-            let until = from + file.rows as usize;
-            parts.push((file, &standings[from..until]));
-            from = until;
-        }
-        let restored =
-            in_parallel(&parts, threads, |&(file, standings)| self.load_segment(dir, file, &header, standings))?;
-        let incidents: HashSet<u32> = names.iter().map(|(number, _)| *number).collect();
-        self.incidents_mut().restore(names);
-        check_ids(&restored, manifest.next_id).map_err(|reason| manifest::corrupt(dir, reason))?;
-        for segment in &restored {
-            let rows = segment.rows(usize::MAX);
-            for row in 0..rows.len() {
-                let number = rows.incident(row);
-                if rows.died(row) == 0 && number != 0 {
-                    if !incidents.contains(&number) {
-                        return Err(Error::corrupt(state.path(), 0, format!("incident {number} has no name")));
-                    }
-                    self.incidents_mut().add(number, rows.id(row));
-                }
-            }
-        }
-        self.alone(|writer| writer.restore(self, restored, manifest.next_id, next_uid))
+impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
+    /// Returns once all that was written before the call is on disk, whatever the durability of the store. In memory it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] and [`Error::LogFailed`] if the disk refused: what of it survives is not known.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.shared.disk.as_ref().map_or(Ok(()), |disk| disk.log.sync().map(|_| ()))
     }
-
-    fn load_segment(
-        &self,
-        dir: &Path,
-        named: &SegmentFile,
-        header: &SectionHeader,
-        standings: &[RestoredRow],
-    ) -> Result<Arc<Segment<P>>, Error> {
-        let file = Arc::new(SectionFile::open(dir, &named.name, header, 1)?);
-        let corrupt = |reason: &str| Error::corrupt(file.path(), 0, reason);
-        let first_id =
-            file.numbers::<u64>(tag::FIRST_ID)?.first().copied().ok_or_else(|| corrupt("it has no first id"))?;
-        let (order, revised) = (file.numbers::<u64>(tag::ORDER)?, file.numbers::<u64>(tag::REVISED)?);
-        let mut before = 0;
-        for (&id, &revised) in order.iter().zip(revised) {
-            if if revised == 0 { id <= before || id < first_id } else { id != before } {
-                return Err(corrupt(&format!("its rows are in no order: {id} after {before}")));
-            }
-            before = id;
-        }
-        let (ends, bytes) = (file.numbers::<u64>(tag::PAYLOAD_ENDS)?, file.section(tag::PAYLOADS)?);
-        if ends.len() != standings.len() {
-            return Err(corrupt("it has another number of rows than the manifest says"));
-        }
-        let mut payloads = Vec::with_capacity(ends.len());
-        let mut from = 0;
-        for &end in ends {
-            let until = usize::try_from(end).unwrap_or(usize::MAX);
-            let payload = bytes.get(from..until).ok_or_else(|| corrupt("a payload ends outside of its section"))?;
-            payloads.push(Arc::new(serde_json::from_slice(payload)?));
-            from = until;
-        }
-        // Ages count from the first sight in some stores.
-        let mut standings = standings.to_vec();
-        if self.config.recency == Recency::FirstSeen {
-            let first_seen = file.numbers::<i64>(tag::FIRST_SEEN)?;
-            for (standing, &seen) in standings.iter_mut().zip(first_seen) {
-                standing.counts.seen = Timestamp(seen);
-            }
-        }
-        let rows = Restored { file: &file, first_id, payloads: &payloads, standings: &standings };
-        let uid = uid_of(&named.name).expect("checked with the manifest");
-        Segment::restore(uid, self.shape, &rows)
-    }
-
-    /// Does again what a record says. Doing it twice does no harm.
-    fn replay(&self, record: &Record<'_>) -> Result<(), Error> {
-        let mut journal = Journal::none();
-        match Change::decode(record, self.config.dimensions)? {
-            Change::Row(row, vector) => self.replay_row(record, &row, vector),
-            Change::Standing { id, last_seen, mut standing, pinned } => self.alone(|writer| {
-                let view = self.view.load_full();
-                let Some((segment, row)) = self.find(&view, id) else { return Ok(()) };
-                let rows = view.all_rows(segment);
-                if self.config.recency == Recency::FirstSeen {
-                    standing.seen = rows.first_seen(row);
-                }
-                writer.set(self, &mut journal, &rows, row, &After { last_seen, standing, pinned })
-            }),
-            Change::Remove(ids) => self.alone(|writer| {
-                for id in ids.as_chunks().0 {
-                    let view = self.view.load_full();
-                    if let Some((segment, row)) = self.find(&view, u64::from_le_bytes(*id)) {
-                        writer.remove(self, &view.all_rows(segment), row);
-                        writer.compact_if_due(self);
-                    }
-                }
-                Ok(())
-            }),
-        }
-    }
-
-    fn replay_row(&self, record: &Record<'_>, row: &RowRecord<'_>, vector: &[u8]) -> Result<(), Error> {
-        let vector: Vec<f32> = vector.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        let mut unit = vec![0.0; self.rotation.padded()];
-        let is_finite = vector.iter().all(|x| x.is_finite());
-        if !is_finite || !self.rotation.unit(&vector, &mut unit) {
-            if !is_finite || self.config.zero_vectors == ZeroVectors::Refuse {
-                return Err(Error::corrupt(record.file, record.offset, "a vector that no store takes"));
-            }
-            unit.fill(0.0);
-        }
-        let coded = Coded::of(&unit, self.config.dimensions);
-        let payload = Arc::new(serde_json::from_slice(row.payload)?);
-        let payload = Payload { payload, bytes: row.payload_bytes, encoded: &[] };
-        let draft = coded.draft(&vector, payload);
-        let seen = if self.config.recency == Recency::FirstSeen { row.first_seen } else { row.last_seen };
-        let (recurrence, importance, weight, class) = (row.recurrence, row.importance, row.weight, row.class);
-        let standing = Standing { seen, recurrence, importance, weight, class };
-        let after = After { last_seen: row.last_seen, standing, pinned: row.pinned };
-        self.alone(|writer| writer.replay_row(self, row, draft, &after))
-    }
-}
-
-/// Whether each living row is the one that is found by its id.
-fn check_ids<P: Send + Sync>(segments: &[Arc<Segment<P>>], next_id: u64) -> Result<(), String> {
-    if next_id == 0 || next_id == u64::MAX {
-        return Err(format!("the next id is {next_id}"));
-    }
-    let (mut last, mut revisions) = (0, HashMap::new());
-    for segment in segments {
-        let rows = segment.rows(usize::MAX);
-        if segment.first_id() <= last && last > 0 {
-            return Err(format!("a segment begins at the id {} after {last}", segment.first_id()));
-        }
-        for row in 0..rows.len() {
-            let (id, lives) = (rows.id(row), rows.died(row) == 0);
-            if id == 0 || id >= next_id {
-                return Err(format!("a row has the id {id}"));
-            }
-            if !rows.is_revision(row) {
-                last = id;
-            } else if lives && revisions.insert(id, segment.uid()).is_some()
-                || !lives && revisions.get(&id) == Some(&segment.uid())
-            {
-                // The last revision in a segment is the one that is found there.
-                return Err(format!("the id {id} is that of two rows"));
-            }
-        }
-    }
-    for segment in segments.iter().filter(|_| !revisions.is_empty()) {
-        let rows = segment.rows(usize::MAX);
-        let stands_twice =
-            |row: &usize| rows.died(*row) == 0 && !rows.is_revision(*row) && revisions.contains_key(&rows.id(*row));
-        if let Some(row) = (0..rows.len()).find(stands_twice) {
-            return Err(format!("the id {} is that of two rows", rows.id(row)));
-        }
-    }
-    Ok(())
-}
-
-/// The first uid that is free, if the files of a manifest have names that a store gives.
-fn next_uid(dir: &Path, manifest: &Manifest) -> Result<u64, Error> {
-    let mut segments = HashSet::new();
-    let named = |name: &str| {
-        uid_of(name).ok_or_else(|| manifest::corrupt(dir, format!("{name} is no file that a store has written")))
-    };
-    let mut last = named(&manifest.state)?;
-    for segment in &manifest.segments {
-        let uid = named(&segment.name)?;
-        if !segments.insert(uid) || segment.name != segment_name(uid, segment.rows as usize) {
-            return Err(manifest::corrupt(dir, format!("{} is no file of this segment", segment.name)));
-        }
-        last = last.max(uid);
-    }
-    Ok(last + 1)
-}
-
-/// What rows count for, from a state file. When they were first seen is not in it.
-fn standings(file: &SectionFile, rows: u64) -> Result<Vec<RestoredRow>, Error> {
-    let corrupt = |reason: &str| Error::corrupt(file.path(), 0, reason);
-    let last_seen = file.numbers::<i64>(state::LAST_SEEN)?;
-    let recurrence = file.numbers::<u32>(state::RECURRENCE)?;
-    let importance = file.numbers::<f32>(state::IMPORTANCE)?;
-    let weight = file.numbers::<f32>(state::WEIGHT)?;
-    let traits = file.section(state::TRAITS)?;
-    let lengths = [last_seen.len(), recurrence.len(), importance.len(), weight.len(), traits.len()];
-    if lengths.iter().any(|&length| length as u64 != rows) {
-        return Err(corrupt("it has another number of rows than the manifest says"));
-    }
-    let row = |row: usize| {
-        let (seen, traits) = (Timestamp(last_seen[row]), traits[row]);
-        let (importance, weight) = (importance[row], weight[row]);
-        if traits >= 16 || !is_weight(importance, weight) {
-            return Err(corrupt("a row counts for what no row can"));
-        }
-        let counts = Standing { seen, recurrence: recurrence[row], importance, weight, class: traits & 3 };
-        Ok(RestoredRow { last_seen: seen, counts, pinned: traits & PINNED != 0, is_dead: traits & DEAD != 0 })
-    };
-    (0..rows as usize).map(row).collect()
-}
-
-/// Maps `items` on a few threads; the first error wins.
-fn in_parallel<T: Sync, R: Send>(
-    items: &[T],
-    threads: usize,
-    map: impl Fn(&T) -> Result<R, Error> + Sync,
-) -> Result<Vec<R>, Error> {
-    if threads <= 1 || items.len() < 2 {
-        return items.iter().map(map).collect();
-    }
-    let share = items.len().div_ceil(threads);
-    let map = &map;
-    std::thread::scope(|scope| {
-        let work = |items| scope.spawn(move || -> Result<Vec<R>, Error> { <[T]>::iter(items).map(map).collect() });
-        let working: Vec<_> = items.chunks(share).map(work).collect();
-        let mut all = Vec::with_capacity(items.len());
-        for part in working {
-            // Code of the user's panicked: so does the opening.
-            all.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(all)
-    })
 }
 
 #[cfg(test)]

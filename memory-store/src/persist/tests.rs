@@ -1,15 +1,19 @@
 //! Stores on a disk that fails, loses its power, or is looked at between two snapshots.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
 use crate::clock::ManualClock;
 use crate::config::{Capacity, Dedup};
+use crate::durable::Durability;
+use crate::durable::files::OsFiles;
+use crate::durable::manifest::SegmentFile;
 use crate::durable::sim::{Fault, SimFiles};
 use crate::memory::{Memory, MemoryId};
-use crate::{Prune, Query, Update};
+use crate::{Outcome, Prune, Query, Timestamp, Update};
 
 type Store = MemoryStore<String, ManualClock>;
 
