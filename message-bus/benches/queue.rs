@@ -6,7 +6,7 @@ mod floors;
 use std::cell::Cell;
 use std::hint::spin_loop;
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use floors::{Message, TwoCounterRing, checksum, checksum_of, message};
@@ -19,12 +19,10 @@ const MESSAGES: u64 = 1 << 20;
 
 fn main() -> ExitCode {
     Suite::new()
-        .bench("message-bus/ring/spsc-1", |bench: &mut Bench| hand_over(bench, sole, "two-counter-ring", 1))
-        .bench("message-bus/ring/spsc-32", |bench: &mut Bench| hand_over(bench, sole, "two-counter-ring", 32))
-        .bench("message-bus/ring/shared-1", |bench: &mut Bench| hand_over(bench, shared, "two-counter-ring-shared", 1))
-        .bench("message-bus/ring/shared-32", |bench: &mut Bench| {
-            hand_over(bench, shared, "two-counter-ring-shared", 32)
-        })
+        .bench("message-bus/ring/spsc-1", |bench: &mut Bench| hand_over(bench, false, 1))
+        .bench("message-bus/ring/spsc-32", |bench: &mut Bench| hand_over(bench, false, 32))
+        .bench("message-bus/ring/shared-1", |bench: &mut Bench| hand_over(bench, true, 1))
+        .bench("message-bus/ring/shared-32", |bench: &mut Bench| hand_over(bench, true, 32))
         .bench("message-bus/ring/fan-out-10", fan_out)
         .bench("message-bus/ring/one-more-subscriber", one_more_subscriber)
         .bench("message-bus/ring/ping-pong", ping_pong)
@@ -32,26 +30,36 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// What either side does when it finds nothing, or no room: it leaves the other some time to get something done. At each other's heels both
-/// wait for the same cache lines with every message, and chance would say which of the rings gets there.
+/// How long either side leaves the other alone when it finds nothing, or no room: some time to get something done. At each other's heels
+/// both wait for the same cache lines with every message, and chance would say which of the rings gets there.
+const PAUSE: Duration = Duration::from_nanos(400);
+
+/// Waits for [`PAUSE`]. The processor's own pause takes 8 ns on one machine and 60 ns on another.
 fn pause() {
-    (0..8).for_each(|_| spin_loop());
+    static TURNS: LazyLock<u32> = LazyLock::new(|| {
+        const TIMED: u32 = 1000;
+        let time = |_| {
+            let start = Instant::now();
+            (0..TIMED).for_each(|_| spin_loop());
+            start.elapsed()
+        };
+        let least = (0..10).map(time).min().expect("timed").max(Duration::from_nanos(1));
+        (TIMED * PAUSE.as_nanos() as u32).div_ceil(least.as_nanos() as u32)
+    });
+    (0..*TURNS).for_each(|_| spin_loop());
 }
 
 /// Both sides of both rings try and pause: what is compared is the hand-over, not the waiting.
-fn hand_over(
-    bench: &mut Bench,
-    ours: impl Fn(usize) -> (Duration, u64),
-    floor: &str,
-    batch: usize,
-) -> Result<(), BenchError> {
-    let floor = format!("message-bus/floor/{floor}-{batch}");
+fn hand_over(bench: &mut Bench, claims: bool, batch: usize) -> Result<(), BenchError> {
+    let ours = if claims { shared } else { sole };
+    let floor =
+        format!("message-bus/floor/{}-{batch}", if claims { "claimed-two-counter-ring" } else { "two-counter-ring" });
     let sum = Cell::new(0);
     let note = |(time, read): (Duration, u64)| {
         sum.set(sum.get() + read);
         (time, MESSAGES)
     };
-    bench.against(&floor, || note(ours(batch)), || note(two_counters(batch)))?;
+    bench.against(&floor, || note(ours(batch)), || note(two_counters(batch, claims)))?;
     prove(bench, sum.get(), checksum_of(MESSAGES));
     Ok(())
 }
@@ -158,7 +166,8 @@ fn consume(mut subscriber: Subscriber<Message>, batch: usize) -> u64 {
     sum
 }
 
-fn two_counters(batch: usize) -> (Duration, u64) {
+/// Through the bare ring. A producer that `claims` could be one of several.
+fn two_counters(batch: usize, claims: bool) -> (Duration, u64) {
     let mut ring = TwoCounterRing::new(CAPACITY);
     let (producer, consumer) = ring.split();
     pair(
@@ -166,9 +175,9 @@ fn two_counters(batch: usize) -> (Duration, u64) {
         consumer,
         |mut producer| {
             if batch == 1 {
-                singly(|message| producer.try_push_one(message));
+                singly(|message| (!claims || producer.claim(1)) && producer.try_push_one(message));
             } else {
-                in_batches(batch, |messages| producer.try_push(messages));
+                in_batches(batch, |messages| (!claims || producer.claim(batch as u64)) && producer.try_push(messages));
             }
         },
         |mut consumer| {
@@ -218,7 +227,7 @@ fn fan_out(bench: &mut Bench) -> Result<(), BenchError> {
             (time, SENT * SUBSCRIBERS)
         },
         || {
-            let (time, sum) = two_counters(1);
+            let (time, sum) = two_counters(1, false);
             theirs.set(theirs.get() + sum);
             (time, MESSAGES)
         },

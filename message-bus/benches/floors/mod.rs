@@ -35,6 +35,7 @@ pub(crate) struct TwoCounterRing {
     mask: u64,
     head: Padded<AtomicU64>,
     tail: Padded<AtomicU64>,
+    claimed: Padded<AtomicU64>,
 }
 
 // SAFETY: one producer writes slots from the tail on, one consumer reads slots below it; the counters hand them over.
@@ -51,6 +52,7 @@ impl TwoCounterRing {
             mask: capacity.next_power_of_two() as u64 - 1,
             head: Padded(AtomicU64::new(0)),
             tail: Padded(AtomicU64::new(0)),
+            claimed: Padded(AtomicU64::new(0)),
         }
     }
 
@@ -65,13 +67,10 @@ impl Producer<'_> {
     /// Puts one message in, if there is room.
     #[inline]
     pub(crate) fn try_push_one(&mut self, message: Message) -> bool {
-        let Self(ring, tail, head) = self;
-        if *tail > *head + ring.mask {
-            *head = ring.head.0.load(Ordering::Acquire);
-            if *tail > *head + ring.mask {
-                return false;
-            }
+        if !self.has_room(1) {
+            return false;
         }
+        let Self(ring, tail, _) = self;
         // SAFETY: between tail and head + capacity the producer is alone.
         unsafe { *ring.slots[(*tail & ring.mask) as usize].get() = message };
         *tail += 1;
@@ -79,16 +78,30 @@ impl Producer<'_> {
         true
     }
 
+    /// The compare-exchange by which producers agree on who writes where, if there could be more and there is room.
+    #[inline]
+    pub(crate) fn claim(&mut self, count: u64) -> bool {
+        let claimed = self.0.claimed.0.load(Ordering::Relaxed);
+        let agree = |to| self.0.claimed.0.compare_exchange(claimed, to, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        self.has_room(count) && agree(claimed + count)
+    }
+
+    #[inline]
+    fn has_room(&mut self, count: u64) -> bool {
+        let Self(ring, tail, head) = self;
+        if *tail + count > *head + ring.mask + 1 {
+            *head = ring.head.0.load(Ordering::Acquire);
+        }
+        *tail + count <= *head + ring.mask + 1
+    }
+
     /// Puts all of `messages` in, if there is room.
     #[inline]
     pub(crate) fn try_push(&mut self, messages: &[Message]) -> bool {
-        let Self(ring, tail, head) = self;
-        if *tail + messages.len() as u64 > *head + ring.mask + 1 {
-            *head = ring.head.0.load(Ordering::Acquire);
-            if *tail + messages.len() as u64 > *head + ring.mask + 1 {
-                return false;
-            }
+        if !self.has_room(messages.len() as u64) {
+            return false;
         }
+        let Self(ring, tail, _) = self;
         for (place, message) in (*tail..).zip(messages) {
             // SAFETY: between tail and head + capacity the producer is alone.
             unsafe { *ring.slots[(place & ring.mask) as usize].get() = *message };
