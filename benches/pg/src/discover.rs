@@ -75,6 +75,9 @@ impl Binaries {
         // "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", "postgres (PostgreSQL) 18beta1"
         let version = text.split_whitespace().nth(2).unwrap_or_default().to_owned();
         let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+        // Programs that are linked to from here have their kin beside them, where they are.
+        let program = fs::canonicalize(dir.join("postgres")).unwrap_or_else(|_| dir.join("postgres"));
+        let dir = program.parent().unwrap_or(dir);
         match (digits.parse::<u32>(), major) {
             (Err(_), _) => Err(format!("postgres --version says {text:?}")),
             (Ok(found), _) if found < OLDEST => Err(format!("PostgreSQL {version} is older than {OLDEST}")),

@@ -1,0 +1,1 @@
+//! Suites that cross components, and those of what components stand on; the suites are in `benches/`.
