@@ -245,7 +245,7 @@ fn beside_a_writer(bench: &mut Bench) -> Result<(), BenchError> {
                 let mut writes = 0u32;
                 while !stop.load(Ordering::Relaxed) {
                     let vector = &written[writes as usize % QUERIES];
-                    store.write(Memory::new(vector, ()).at(Timestamp(0))).expect("a good memory");
+                    store.write(Memory::new(vector, ()).at(now())).expect("a good memory");
                     writes += 1;
                     let due = began + Duration::from_millis(u64::from(writes));
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -44,6 +44,10 @@ impl Tally {
         self.protected_bytes -= if protected { bytes } else { 0 };
     }
 
+    pub(crate) fn newest(&self) -> Timestamp {
+        self.newest
+    }
+
     pub(crate) fn see(&mut self, moment: Timestamp) {
         self.newest = self.newest.max(moment);
     }

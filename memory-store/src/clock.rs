@@ -84,9 +84,11 @@ impl ManualClock {
         self.0.store(now.0, Ordering::Release);
     }
 
-    /// Moves forward by `span`.
+    /// Moves forward by `span`, to the last moment at most.
     pub fn advance(&self, span: Duration) {
-        self.0.fetch_add(micros(span), Ordering::AcqRel);
+        let later = |now: i64| Some(now.saturating_add(micros(span)));
+        // It never refuses.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
     }
 }
 

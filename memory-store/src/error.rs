@@ -86,9 +86,14 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
-    /// A payload could not be turned into JSON or back.
-    #[error("payload: {0}")]
-    Payload(#[from] serde_json::Error),
+    /// A payload could not be turned into JSON or back: one that is written, or one that a file holds.
+    #[error("payload{}: {source}", place.as_ref().map_or_else(String::new, |(file, id)| format!(" of memory {id} in {}", file.display())))]
+    Payload {
+        /// The file that it was read from, and the number of its memory.
+        place: Option<(PathBuf, u64)>,
+        /// What JSON says.
+        source: serde_json::Error,
+    },
     /// The operating system refused to read or write a file.
     #[error("{}: {source}, {outcome}", file.display())]
     Io {
@@ -120,6 +125,12 @@ impl std::fmt::Display for Outcome {
             Self::NotApplied => "nothing was applied",
             Self::Unknown => "whether it survives a crash is not known",
         })
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(source: serde_json::Error) -> Self {
+        Self::Payload { place: None, source }
     }
 }
 

@@ -58,9 +58,9 @@ impl<'a, P> Memory<'a, P> {
         self
     }
 
-    /// The incident that it belongs to.
+    /// The incident that it belongs to. The empty name is none.
     pub fn incident(mut self, incident: &'a str) -> Self {
-        self.incident = Some(incident);
+        self.incident = Some(incident).filter(|name| !name.is_empty());
         self
     }
 
@@ -114,7 +114,7 @@ impl Written {
     }
 }
 
-/// A memory as it stands at one moment. What it holds of the store is its payload alone.
+/// A memory as it stands. Beside a write that changes it, each value is of some moment of the call; vector and payload belong together. What it holds of the store is its payload alone.
 #[derive(Debug)]
 pub struct Recalled<P> {
     /// Its name.

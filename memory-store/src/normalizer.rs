@@ -4,6 +4,9 @@ use crate::error::Error;
 
 /// Shifts and scales each dimension on its own. Raw measurements make poor vectors: where all values are positive and one dimension is in
 /// the thousands, any two have a cosine near 1. Around their mean, in units of their spread, they point apart.
+///
+/// A vector that equals the mean has no direction: it is refused as [`Error::ZeroNorm`], unless the store takes such vectors as
+/// [unrelated](crate::ZeroVectors::Unrelated) to all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalizer {
     shift: Vec<f32>,

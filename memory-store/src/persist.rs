@@ -24,6 +24,8 @@ pub(crate) struct Disk<P> {
     pub(crate) dir: PathBuf,
     files: Arc<dyn Files>,
     encode: fn(&P) -> serde_json::Result<Vec<u8>>,
+    /// Whether a payload reads back.
+    check: fn(&[u8]) -> serde_json::Result<()>,
     /// One snapshot at a time: the manifest that is in force.
     manifest: Mutex<Option<Manifest>>,
     _lock: DirLock,
@@ -43,6 +45,8 @@ mod state {
     pub(super) const TRAITS: u32 = 5;
     /// Names of incidents, a JSON list of pairs of number and name.
     pub(super) const INCIDENTS: u32 = 6;
+    /// The latest moment that any memory was ever seen at, of one that is gone perhaps.
+    pub(super) const NEWEST: u32 = 7;
 }
 
 const PINNED: u8 = 4;
@@ -84,11 +88,14 @@ pub(crate) fn fingerprint(config: &Config) -> u64 {
 
 impl<P, C> Shared<P, C> {
     /// A payload as it is written down; nothing in a store in memory. Code of the user's: not to be called under a lock.
+    ///
+    /// It is read back at once: what JSON writes it does not always read (a NaN is written as `null`, a value nested deeper than 128 is
+    /// refused), and a store with such a payload could not be opened.
     pub(crate) fn encode(&self, payload: &P) -> Result<Vec<u8>, Error> {
-        match &self.disk {
-            Some(disk) => Ok((disk.encode)(payload)?),
-            None => Ok(Vec::new()),
-        }
+        let Some(disk) = &self.disk else { return Ok(Vec::new()) };
+        let encoded = (disk.encode)(payload)?;
+        (disk.check)(&encoded)?;
+        Ok(encoded)
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Stats {
 }
 
 impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
-    /// What the store holds. Costs a look at every row.
+    /// What the store holds. Costs a look at every row, and waits for the write that goes on.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let shared = &*self.shared;

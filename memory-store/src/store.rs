@@ -34,7 +34,8 @@ use crate::writer::{Writer, standing};
 /// # Consistency
 ///
 /// Writes are one after the other; a write that has returned is seen by every query that begins after it. A query sees the memories of the
-/// moment at which it began, and never waits for a write (but to [touch](Query::touch) what it has found). What is changed while it runs (a
+/// moment at which it began, and never waits for a write, but to [touch](Query::touch) what it has found, or for a moment if it asks by an
+/// [incident](Query::incident). What is changed while it runs (a
 /// recurrence, a class) counts for each memory as it was at some moment of the query; what is removed may or may not be found. An update
 /// that replaces a vector or a payload is seen as a whole: the memory is found once, with the old or with the new one.
 ///

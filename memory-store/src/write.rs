@@ -79,7 +79,8 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     /// # Errors
     ///
     /// Nothing is stored then: [`Error::Dimensions`], [`Error::NonFinite`], [`Error::ZeroNorm`], [`Error::InvalidValue`] for an importance
-    /// that is not 0 to 1, [`Error::CapacityExhausted`], [`Error::TooLarge`].
+    /// that is not 0 to 1, [`Error::CapacityExhausted`], [`Error::TooLarge`]; on disk also [`Error::Payload`] for a payload that JSON does not
+    /// write, or does not read back, and [`Error::LogFailed`]. [`Error::Io`] says by its [`Outcome`](crate::Outcome) whether it is stored.
     #[expect(clippy::needless_pass_by_value, reason = "a memory is given away")]
     pub fn write(&self, memory: Memory<'_, P>) -> Result<Written, Error> {
         let mut last = None;
@@ -306,7 +307,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     ///
     /// # Errors
     ///
-    /// Those of a vector and of an importance, as for [`write`](Self::write); nothing is changed then.
+    /// Those of [`write`](Self::write), but for [`Error::Dimensions`] and its like only if a vector is given.
     #[expect(clippy::needless_pass_by_value, reason = "an update is given away")]
     pub fn update(&self, id: MemoryId, update: Update<'_, P>) -> Result<bool, Error> {
         if let Some(importance) = update.importance {
@@ -406,7 +407,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`] if the factor is below 1 or no number.
+    /// [`Error::InvalidValue`] if the factor is below 1 or no number; those of a failed log in a store on disk.
     pub fn boost(&self, id: MemoryId, factor: f32) -> Result<bool, Error> {
         if !(1.0..=LARGEST_WEIGHT).contains(&factor) {
             return Err(Error::InvalidValue { what: "factor", value: factor.into(), allowed: "1 to 1000000" });
@@ -418,7 +419,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`] if the factor is not above 0, is above 1, or is no number.
+    /// [`Error::InvalidValue`] if the factor is not above 0, is above 1, or is no number; those of a failed log in a store on disk.
     pub fn suppress(&self, id: MemoryId, factor: f32) -> Result<bool, Error> {
         if !(factor > 0.0 && factor <= 1.0) {
             return Err(Error::InvalidValue { what: "factor", value: factor.into(), allowed: "above 0, at most 1" });

@@ -187,22 +187,21 @@ impl<P: Send + Sync> Writer<P> {
         after: &After,
     ) -> Result<(), Error> {
         let After { last_seen, standing, pinned } = *after;
-        let (at, old) = (row, rows);
         let from = (
-            row_bytes(shared.shape) + u64::from(old.payload_bytes(at)),
-            is_protected(old.class(at), old.is_pinned(at)),
+            row_bytes(shared.shape) + u64::from(rows.payload_bytes(row)),
+            is_protected(rows.class(row), rows.is_pinned(row)),
         );
         let to = (row_bytes(shared.shape) + u64::from(draft.payload_bytes), is_protected(standing.class, pinned));
         let critical = standing.class == RetentionClass::Critical as u8;
         self.check_room(shared, Change { from: Some(from), to, critical })?;
         self.reserve_row(shared)?;
-        let id = old.id(at);
+        let id = rows.id(row);
         {
             let incidents = shared.incidents();
-            let incident = incidents.name(old.incident(at)).map_or("", |name| name);
+            let incident = incidents.name(rows.incident(row)).map_or("", |name| name);
             let record = RowRecord {
                 id,
-                first_seen: old.first_seen(at),
+                first_seen: rows.first_seen(row),
                 last_seen,
                 recurrence: standing.recurrence,
                 importance: standing.importance,
@@ -215,8 +214,30 @@ impl<P: Send + Sync> Writer<P> {
             };
             journal.row(&record, draft.vector)?;
         }
+        self.supersede(shared, rows, row, draft, after);
+        self.note(&shared.config, id, &standing, pinned);
+        // A larger payload may leave too little room, and this memory may be the one that goes. The revision has happened in any case.
+        let _ = self.make_bytes(shared, journal, 0);
+        self.compact_if_due(shared);
+        Ok(())
+    }
+
+    /// Puts a row, for which there is a place, in the place of the one at `at`.
+    fn supersede<C>(
+        &mut self,
+        shared: &Shared<P, C>,
+        old: &Rows<'_, P>,
+        at: usize,
+        draft: Draft<'_, P>,
+        after: &After,
+    ) {
+        let After { last_seen, standing, pinned } = *after;
+        let bytes = |payload: u32| row_bytes(shared.shape) + u64::from(payload);
+        self.tally.see(standing.seen);
+        self.tally.remove(bytes(old.payload_bytes(at)), is_protected(old.class(at), old.is_pinned(at)));
+        self.tally.add(bytes(draft.payload_bytes), is_protected(standing.class, pinned));
         let row = NewRow {
-            id,
+            id: old.id(at),
             is_revision: true,
             vector: draft.vector,
             codes: draft.codes,
@@ -230,19 +251,11 @@ impl<P: Send + Sync> Writer<P> {
             payload_bytes: draft.payload_bytes,
             payload: draft.payload,
         };
-        self.tally.see(standing.seen);
-        self.tally.remove(from.0, from.1);
-        self.tally.add(to.0, to.1);
         self.append(shared, row);
         // Readers of before see the old row, those of after the new one: the sequence decides.
         old.end(at, self.sequence);
         self.dead += 1;
         self.publish(shared);
-        self.note(&shared.config, id, &standing, pinned);
-        // A larger payload may leave too little room, and this memory may be the one that goes. The revision has happened in any case.
-        let _ = self.make_bytes(shared, journal, 0);
-        self.compact_if_due(shared);
-        Ok(())
     }
 
     /// Changes what the row at `at` counts for.
@@ -406,7 +419,8 @@ impl<P: Send + Sync> Writer<P> {
         Ok(())
     }
 
-    /// Does again what was written down of a row: it is there from here on, and no other of its id.
+    /// Does again what was written down of a row: it is there from here on, and no other of its id. What went for it has records of its own,
+    /// so nothing is evicted, whatever room there is by now.
     pub(crate) fn replay_row<C>(
         &mut self,
         shared: &Shared<P, C>,
@@ -415,10 +429,12 @@ impl<P: Send + Sync> Writer<P> {
         after: &After,
     ) -> Result<(), Error> {
         let view = shared.view.load_full();
-        if let Some((segment, at)) = shared.find(&view, row.id) {
-            return self.revise(shared, &mut Journal::none(), &view.all_rows(segment), at, draft, after);
-        }
         self.reserve_row(shared)?;
+        if let Some((segment, at)) = shared.find(&view, row.id) {
+            self.supersede(shared, &view.all_rows(segment), at, draft, after);
+            self.compact_if_due(shared);
+            return Ok(());
+        }
         let incident = if row.incident.is_empty() {
             0
         } else {

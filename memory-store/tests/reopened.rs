@@ -135,7 +135,7 @@ fn a_store_of_another_kind_is_not_opened() {
     let normalized = Config::builder(2).normalizer(Normalizer::new(&[0.0; 2], &[2.0; 2]).unwrap()).build().unwrap();
     assert!(matches!(refused(normalized.clone()), Error::Incompatible { .. }));
     // A payload that is something else.
-    assert!(matches!(MemoryStore::<u32>::open(dir.path(), config(2)).map(|_| ()), Err(Error::Payload(_))));
+    assert!(matches!(MemoryStore::<u32>::open(dir.path(), config(2)).map(|_| ()), Err(Error::Payload { .. })));
     // With a snapshot as without.
     let (store, recovery) = MemoryStore::<String>::open(dir.path(), config(2)).unwrap();
     assert_eq!((recovery.memories, recovery.from_snapshot, recovery.replayed), (1, 0, 1));
@@ -143,7 +143,7 @@ fn a_store_of_another_kind_is_not_opened() {
     drop(store);
     assert!(matches!(refused(config(3)), Error::Incompatible { .. }));
     assert!(matches!(refused(normalized), Error::Incompatible { .. }));
-    assert!(matches!(MemoryStore::<u32>::open(dir.path(), config(2)).map(|_| ()), Err(Error::Payload(_))));
+    assert!(matches!(MemoryStore::<u32>::open(dir.path(), config(2)).map(|_| ()), Err(Error::Payload { .. })));
     let (_, recovery) = MemoryStore::<String>::open(dir.path(), config(2)).unwrap();
     assert_eq!((recovery.memories, recovery.from_snapshot, recovery.replayed, recovery.torn), (1, 1, 0, None));
 }
@@ -156,7 +156,7 @@ fn a_payload_that_is_no_json_is_refused() {
     type Keyed = std::collections::BTreeMap<Vec<u8>, u8>;
     let (store, _) = MemoryStore::<Keyed>::open(dir.path(), config.clone()).unwrap();
     let bad = Keyed::from([(vec![1], 1)]);
-    assert!(matches!(store.write(Memory::new(&[1.0, 0.0], bad)), Err(Error::Payload(_))));
+    assert!(matches!(store.write(Memory::new(&[1.0, 0.0], bad)), Err(Error::Payload { .. })));
     assert!(store.is_empty());
     store.write(Memory::new(&[1.0, 0.0], Keyed::new())).unwrap();
     drop(store);

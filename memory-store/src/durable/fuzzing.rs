@@ -143,7 +143,7 @@ fn use_store(files: &SimFiles) {
     let before = files.contents();
     let store = match open_store(files) {
         Ok(store) => store,
-        Err(Error::Corrupt { .. } | Error::Incompatible { .. } | Error::Payload(_) | Error::Io { .. }) => {
+        Err(Error::Corrupt { .. } | Error::Incompatible { .. } | Error::Payload { .. } | Error::Io { .. }) => {
             assert!(files.contents() == before, "what is refused is left as it is");
             return;
         }

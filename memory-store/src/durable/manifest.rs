@@ -82,6 +82,17 @@ impl Manifest {
         Err(Error::Incompatible { file: dir.join(NAME), reason })
     }
 
+    /// Whether a directory without a manifest is one of a store that has none yet, and not what is left of one: a store has a log before
+    /// it has any other file.
+    pub(crate) fn check_absent(files: &dyn Files, dir: &Path) -> Result<(), Error> {
+        let names = files.list(dir).map_err(Error::io(dir, Outcome::NotApplied))?;
+        let left = names.iter().find(|name| is_name(name));
+        match left.filter(|_| !names.iter().any(|name| name.starts_with("log-") && name.ends_with(".wal"))) {
+            Some(left) => Err(Error::corrupt(&dir.join(NAME), 0, format!("it is not there, nor a log, but {left} is"))),
+            None => Ok(()),
+        }
+    }
+
     /// Puts this manifest in the place of the old one, durably. [`Outcome::Unknown`] if either may be in place now: then no file that one
     /// of them names may be removed.
     pub(crate) fn store(&self, files: &dyn Files, dir: &Path) -> Result<(), Error> {

@@ -111,8 +111,9 @@ where
         let lock = manifest::lock(&*files, dir)?;
         let (dim, fingerprint) = (config.dimensions as u32, fingerprint(&config));
         let manifest = Manifest::load(&*files, dir)?;
-        if let Some(manifest) = &manifest {
-            manifest.check(dir, dim, fingerprint)?;
+        match &manifest {
+            Some(manifest) => manifest.check(dir, dim, fingerprint)?,
+            None => Manifest::check_absent(&*files, dir)?,
         }
         let mut store = Shared::new(config, clock, Some(dir.to_owned()))?;
         let mut recovery = Recovery::default();
@@ -136,6 +137,7 @@ where
             dir: dir.to_owned(),
             files,
             encode: serde_json::to_vec::<P>,
+            check: |bytes| serde_json::from_slice::<P>(bytes).map(drop),
             manifest: Mutex::new(manifest),
             _lock: lock,
         });
@@ -157,6 +159,8 @@ where
         let standings = standings(&state, rows)?;
         let names: Vec<(u32, String)> = serde_json::from_slice(state.section(state::INCIDENTS)?)
             .map_err(|error| Error::corrupt(state.path(), 0, format!("names of incidents: {error}")))?;
+        let newest = state.numbers::<i64>(state::NEWEST)?;
+        let &[newest] = newest else { return Err(Error::corrupt(state.path(), 0, "it has no latest moment")) };
         let header = SectionHeader { kind: SEGMENT, dim, fingerprint };
         let mut parts = Vec::with_capacity(manifest.segments.len());
         let mut from = 0;
@@ -182,7 +186,10 @@ where
                 }
             }
         }
-        self.alone(|writer| writer.restore(self, restored, manifest.next_id, next_uid))
+        self.alone(|writer| {
+            writer.tally.see(Timestamp(newest));
+            writer.restore(self, restored, manifest.next_id, next_uid)
+        })
     }
 
     fn load_segment(
@@ -210,10 +217,12 @@ where
         }
         let mut payloads = Vec::with_capacity(ends.len());
         let mut from = 0;
-        for &end in ends {
+        for (row, &end) in ends.iter().enumerate() {
             let until = usize::try_from(end).unwrap_or(usize::MAX);
             let payload = bytes.get(from..until).ok_or_else(|| corrupt("a payload ends outside of its section"))?;
-            payloads.push(Arc::new(serde_json::from_slice(payload)?));
+            let id = revised.get(row).filter(|&&id| id != 0).or(order.get(row)).copied().unwrap_or_default();
+            let refused = |source| Error::Payload { place: Some((file.path().to_owned(), id)), source };
+            payloads.push(Arc::new(serde_json::from_slice(payload).map_err(refused)?));
             from = until;
         }
         // Ages count from the first sight in some stores.
@@ -267,7 +276,8 @@ where
             unit.fill(0.0);
         }
         let coded = Coded::of(&unit, self.config.dimensions);
-        let payload = Arc::new(serde_json::from_slice(row.payload)?);
+        let refused = |source| Error::Payload { place: Some((record.file.to_owned(), row.id)), source };
+        let payload = Arc::new(serde_json::from_slice(row.payload).map_err(refused)?);
         let payload = Payload { payload, bytes: row.payload_bytes, encoded: &[] };
         let draft = coded.draft(&vector, payload);
         let seen = if self.config.recency == Recency::FirstSeen { row.first_seen } else { row.last_seen };
@@ -365,15 +375,19 @@ fn in_parallel<T: Sync, R: Send>(
     if threads <= 1 || items.len() < 2 {
         return items.iter().map(map).collect();
     }
-    let share = items.len().div_ceil(threads);
     let map = &map;
+    let work = |items: &[T]| -> Result<Vec<R>, Error> { items.iter().map(map).collect() };
     std::thread::scope(|scope| {
-        let work = |items| scope.spawn(move || -> Result<Vec<R>, Error> { <[T]>::iter(items).map(map).collect() });
-        let working: Vec<_> = items.chunks(share).map(work).collect();
+        // Where the system has no more threads, this one does the work.
+        let start = |items| std::thread::Builder::new().spawn_scoped(scope, move || work(items)).map_err(|_| items);
+        let working: Vec<_> = items.chunks(items.len().div_ceil(threads)).map(start).collect();
         let mut all = Vec::with_capacity(items.len());
         for part in working {
-            // Code of the user's panicked: so does the opening.
-            all.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            all.extend(match part {
+                // Code of the user's panicked: so does the opening.
+                Ok(part) => part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(items) => work(items),
+            }?);
         }
         Ok(all)
     })

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::{DEAD, Disk, PINNED, SEGMENT, STATE, fingerprint, segment_name, state, state_name};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::durable::Lsn;
 use crate::durable::manifest::{self, Manifest, SegmentFile};
 use crate::durable::sections::{SectionHeader, SectionWriter};
@@ -49,7 +49,7 @@ impl State {
 impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     /// Writes the store down as a whole, so that it opens without the log of before, which is removed. Segments that have not changed
     /// are not written again. Queries and writes go on meanwhile; writes wait while what each memory counts for is copied, about 10 ms for
-    /// a million. In memory it does nothing.
+    /// a million. Another snapshot waits for this one, so a payload must not take one while it is turned into JSON. In memory it does nothing.
     ///
     /// # Errors
     ///
@@ -67,7 +67,8 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             (0..rows.len()).for_each(|at| state.add(&view.all_rows(at)));
             let incidents = shared.incidents().names();
             let (lsn, next_id, uid) = (disk.log.appended(), writer.next_id, writer.take_uid());
-            Taken { view, rows, state, incidents, lsn, next_id, uid }
+            let newest = writer.tally.newest();
+            Taken { view, rows, state, incidents, newest, lsn, next_id, uid }
         });
         let manifest = disk.write(shared, &taken, last.as_ref())?;
         // What was written since the rotation is in the snapshot too. A log that ends before its snapshot is a damaged one.
@@ -87,6 +88,7 @@ struct Taken<P> {
     rows: Vec<usize>,
     state: State,
     incidents: Vec<(u32, Arc<str>)>,
+    newest: Timestamp,
     lsn: Lsn,
     next_id: u64,
     /// What tells its state from that of every other snapshot.
@@ -133,6 +135,7 @@ impl<P: Send + Sync> Disk<P> {
         file.section(state::TRAITS, &taken.state.traits)?;
         let names: Vec<(u32, &str)> = taken.incidents.iter().map(|(number, name)| (*number, &**name)).collect();
         file.section(state::INCIDENTS, &serde_json::to_vec(&names)?)?;
+        file.section(state::NEWEST, &taken.newest.0.to_le_bytes())?;
         file.finish()?;
         Ok(name)
     }

@@ -123,7 +123,9 @@ pub(crate) fn run<P: Send + Sync>(
         work()
     } else {
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads.min(segments)).map(|_| scope.spawn(work)).collect();
+            // Where the system has no more threads this one does the work of all.
+            let other = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let others: Vec<_> = (1..threads.min(segments)).filter_map(other).collect();
             let mut tops = work();
             for other in others {
                 // A condition of the user's panicked: so does the query.
