@@ -52,14 +52,19 @@ fn a_hundred_idle_subscribers_use_no_processor_and_wake_nobody() {
         until(|| handled.len() as u64 == SUBSCRIBERS).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     });
-    let (began, before) = (Instant::now(), activity());
-    std::thread::sleep(Duration::from_secs(seconds));
-    let (elapsed, after) = (began.elapsed(), activity());
-    let share = (after.0 - before.0) as f64 / elapsed.as_nanos() as f64;
-    assert!(share <= 0.0005, "{:.4} % of a processor", share * 100.0);
-    // This thread's own wake-up, and that of the thread that waits for the test.
-    let woken = after.1 - before.1;
-    assert!(woken <= 5, "woken {woken} times in {seconds} s");
+    // Who looks now and then does so in every stretch of time; a machine that takes milliseconds for a wake-up does not.
+    let mut stretches = Vec::new();
+    let is_idle = (0..5).any(|_| {
+        let (began, before) = (Instant::now(), activity());
+        std::thread::sleep(Duration::from_secs(seconds));
+        let (elapsed, after) = (began.elapsed(), activity());
+        let share = (after.0 - before.0) as f64 / elapsed.as_nanos() as f64;
+        // This thread's own wake-up, and that of the thread that waits for the test.
+        let woken = after.1 - before.1;
+        stretches.push(format!("{:.4} % of a processor, woken {woken} times in {seconds} s", share * 100.0));
+        share <= 0.0005 && woken <= 5
+    });
+    assert!(is_idle, "{stretches:#?}");
     for subscription in subscriptions {
         balanced(runtime.block_on(subscription.unsubscribe()).expect("a queue"), 1);
     }
