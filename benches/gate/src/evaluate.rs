@@ -106,6 +106,19 @@ pub fn evaluate(thresholds: &Thresholds, measurements: &Measurements, selection:
     }
 }
 
+/// Whether the whole interval is below `least`: a ratio itself, or the share of a limit in figures that is reached.
+fn is_below(row: &Row, least: f64) -> bool {
+    let (Some(estimate), Some(bound)) = (row.estimate, row.bound) else { return false };
+    if row.is_ratio {
+        return estimate.hi < least;
+    }
+    match bound.operator {
+        Operator::Below | Operator::AtMost => bound.value < estimate.lo * least,
+        Operator::Above | Operator::AtLeast => estimate.hi < bound.value * least,
+        Operator::Equal => true,
+    }
+}
+
 struct Evaluation<'a> {
     thresholds: &'a Thresholds,
     measurements: &'a Measurements,
@@ -124,8 +137,7 @@ impl Evaluation<'_> {
     fn rows(&self, bench: &str, limits: &BenchLimits) -> Vec<Row> {
         let waiver = limits.waiver.as_ref();
         let absolute = limits.limits.iter().map(|limit| (self.judge_limit(bench, limit), waiver));
-        let relative =
-            limits.versus.iter().map(|versus| (self.judge_versus(bench, versus), versus.waiver.as_ref().or(waiver)));
+        let relative = limits.versus.iter().map(|versus| (self.judge_versus(bench, versus), versus.waiver.as_ref()));
         let mut rows = Vec::new();
         for (mut row, waiver) in absolute.chain(relative) {
             if !self.selection.selects(bench) {
@@ -138,9 +150,11 @@ impl Evaluation<'_> {
             // What was not measured is not let pass: a waiver is for a known miss.
             let is_miss = matches!(row.verdict, Verdict::Fail | Verdict::Inconclusive);
             if let (true, Some(waiver)) = (is_miss, waiver) {
-                let is_below = |least: f64| row.estimate.is_some_and(|estimate| estimate.hi < least);
-                match waiver.down_to.filter(|least| row.is_ratio && is_below(*least)) {
-                    Some(least) => row.reason += &format!("; it is waived down to {least} times only"),
+                match waiver.down_to.filter(|least| is_below(&row, *least)) {
+                    Some(least) if row.is_ratio => {
+                        row.reason += &format!("; it is waived down to {least} times only");
+                    }
+                    Some(least) => row.reason += &format!("; it is waived down to {least} of the limit only"),
                     None => {
                         row.reason = format!(
                             "{} waived until {}: {} ({})",

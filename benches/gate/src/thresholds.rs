@@ -118,7 +118,7 @@ pub struct BenchLimits {
     pub versus: Vec<Versus>,
     /// Why the limits are what they are.
     pub rationale: Option<String>,
-    /// Until when a miss is let pass.
+    /// Until when a miss of [`limits`](Self::limits) is let pass; comparisons have waivers of their own.
     pub waiver: Option<Waiver>,
 }
 
@@ -193,7 +193,8 @@ pub struct Waiver {
     pub until: String,
     /// Why.
     pub reason: String,
-    /// For a comparison: the ratio below which it is not let pass.
+    /// Below which it is not let pass: for a comparison a ratio, for a limit in figures the share of it that is reached, 0.5 for a time
+    /// twice as long.
     pub down_to: Option<f64>,
 }
 

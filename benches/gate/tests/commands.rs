@@ -46,6 +46,18 @@ fn a_waived_miss_is_waived_and_exits_with_0() {
 }
 
 #[test]
+fn a_limit_in_figures_is_waived_down_to_a_share_of_it() {
+    for (down_to, code) in [("0.5", 0), ("0.8", 1)] {
+        let limits = format!(
+            "[bench.\"a/b/c\"]\nown = {{ latency.mean = \"60ns\" }}\nwaive = {{ until = \"2999-01-01\", down_to = {down_to}, reason = \"later\" }}\n"
+        );
+        let run = Project::new(&limits).check(&[]);
+        assert_eq!(run.code(), code, "{}", run.text());
+        assert_eq!(run.text().contains("waived down to 0.8 of the limit only"), code == 1, "{}", run.text());
+    }
+}
+
+#[test]
 fn doctor_examines_the_machine() {
     let run = Project::new(LIMITS).gate(&["doctor"]);
     assert_eq!(run.code(), 0);

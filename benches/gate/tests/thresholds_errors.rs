@@ -59,9 +59,14 @@ fn each_mistake_in_a_table_is_an_error_with_its_place() {
         ("own = { latency.mean = \"1us\" }\nwaive = { until = \"soon\", reason = \"r\" }", "4:19", "is no day"),
         ("own = { latency.mean = \"1us\" }\nwaive = { until = \"2027-01-01\" }", "4:", "states `until` and `reason`"),
         (
-            "own = { latency.mean = \"1us\" }\nwaive = { until = \"2027-01-01\", reason = \"r\", down_to = 1 }",
+            "own = { latency.mean = \"1us\" }\nwaive = { until = \"2027-01-01\", reason = \"r\", down_to = 1.5 }",
             "4:",
-            "unknown key `down_to`",
+            "`down_to` is a number above 0, at most 1",
+        ),
+        (
+            "versus = [{ of = \"x\", metric = \"latency.mean\", at_least_times = 2 }]\nwaive = { until = \"2027-01-01\", reason = \"r\" }",
+            "4:",
+            "a comparison has its own",
         ),
         (
             "versus = [{ of = \"x\", metric = \"latency.mean\", at_least_times = 2, waive = { until = \"2027-01-01\", reason = \"r\", down_to = 2 } }]",

@@ -206,6 +206,7 @@ impl Reader<'_> {
         };
         let table = self.table(entry)?;
         let errors_before = self.errors.len();
+        let mut waive = None;
         for key in self.entries(table, &KEYS, "a benchmark") {
             match key.name {
                 "seeds" => bench.seeds = self.texts(&key),
@@ -213,7 +214,13 @@ impl Reader<'_> {
                 "own" => bench.limits.extend(self.limits(&key, Class::Own)),
                 "versus" => bench.versus = self.comparisons(&key, &bench.pattern),
                 "rationale" => bench.rationale = self.text(&key).map(str::to_owned),
-                _ => bench.waiver = self.waiver(&key, &["until", "reason"]),
+                _ => waive = Some(key),
+            }
+        }
+        if let Some(waive) = waive {
+            bench.waiver = self.waiver(&waive, Some(1.0));
+            if bench.limits.is_empty() && self.errors.len() == errors_before {
+                self.error(waive.place, "`waive` of a table is for limits in figures; a comparison has its own");
             }
         }
         // A limit that cannot be read has its own error; a table without any would judge nothing.
@@ -392,7 +399,7 @@ impl Reader<'_> {
                     }
                 }
                 "waive" => {
-                    waiver = self.waiver(&key, &["until", "reason", "down_to"]).map(|waiver| (waiver, key.span()));
+                    waiver = self.waiver(&key, None).map(|waiver| (waiver, key.span()));
                 }
                 name => {
                     let number = key.item.as_float().or_else(|| key.item.as_integer().map(|n| n as f64));
@@ -441,16 +448,18 @@ impl Reader<'_> {
         }
     }
 
-    fn waiver(&mut self, entry: &Entry<'_>, keys: &[&'static str]) -> Option<Waiver> {
+    /// `most`: what `down_to` may be, if not anything.
+    fn waiver(&mut self, entry: &Entry<'_>, most: Option<f64>) -> Option<Waiver> {
         let (mut until, mut reason, mut down_to) = (None, None, None);
         let table = self.table(entry)?;
-        for key in self.entries(table, keys, "`waive`") {
+        for key in self.entries(table, &["until", "reason", "down_to"], "`waive`") {
             match key.name {
                 "down_to" => {
                     let number = key.item.as_float().or_else(|| key.item.as_integer().map(|n| n as f64));
-                    down_to = number.filter(|n| n.is_finite() && *n > 0.0);
+                    down_to = number.filter(|n| n.is_finite() && *n > 0.0 && most.is_none_or(|most| *n <= most));
                     if down_to.is_none() {
-                        self.error(key.span(), "`down_to` is a number above 0");
+                        let most = most.map(|most| format!(", at most {most}")).unwrap_or_default();
+                        self.error(key.span(), format!("`down_to` is a number above 0{most}"));
                     }
                 }
                 "until" => {

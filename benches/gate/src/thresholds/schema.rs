@@ -82,7 +82,12 @@ fn bench() -> Value {
                 "items": comparison(),
             },
             "rationale": { "type": "string", "description": "Why the limits are what they are." },
-            "waive": waiver(),
+            "waive": waiver(json!({
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": 1,
+                "description": "The share of a limit below which it is not let pass: 0.5 lets a time twice as long pass.",
+            })),
         }),
     );
     let states = |key: &str| json!({ "required": [key] });
@@ -102,21 +107,21 @@ fn comparison() -> Value {
             "metric": { "enum": metrics },
             "at_least_times": times("How many times better ours must be: for rivals."),
             "at_most_times": times("How many times worse ours may be: for floors."),
-            "waive": waiver(),
+            "waive": waiver(times("The ratio below which it is not let pass.")),
         }),
     );
-    table["properties"]["waive"]["properties"]["down_to"] = times("The ratio below which it is not let pass.");
     table["oneOf"] = json!([{ "required": ["at_least_times"] }, { "required": ["at_most_times"] }]);
     table
 }
 
-fn waiver() -> Value {
+fn waiver(down_to: Value) -> Value {
     object(
         "A miss that is let pass until a day.",
         &["until", "reason"],
         json!({
             "until": text("The last day, YYYY-MM-DD.", r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$"),
             "reason": { "type": "string" },
+            "down_to": down_to,
         }),
     )
 }
