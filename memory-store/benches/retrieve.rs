@@ -11,7 +11,7 @@ use harness::metric::Metric;
 use harness::record::{Figure, Source};
 use harness::{Bench, BenchError, Suite};
 use memory_store::{Exactness, Memory, Query, Retrieved, Scoring, Timestamp};
-use workload::filled::{DIMENSIONS, Store, empty, fill, filled, queries};
+use workload::filled::{DIMENSIONS, Store, queries, recurring, times};
 use workload::now;
 
 /// Memories of the stores that are asked beside something else.
@@ -49,7 +49,7 @@ fn count(answer: &Retrieved<()>, k: usize) -> u64 {
 
 /// The original's row: five of a few memories of 128 dimensions.
 fn small(bench: &mut Bench, memories: usize) -> Result<(), BenchError> {
-    let (store, queries) = (filled(128, memories), queries(128, QUERIES));
+    let (store, queries) = (recurring(128, memories, |config| config), queries(128, QUERIES));
     let ask = |found: &mut u64, i: u64| *found += count(&ask(&store, &queries[i as usize % QUERIES], 5), 5);
     let rounds = bench.ops(QUERIES as u64, || 0u64, ask, |found| found)?;
     bench.proof(rounds * QUERIES as u64 * 5, bench.observed());
@@ -61,8 +61,8 @@ fn ask(store: &Store, query: &[f32], k: usize) -> Retrieved<()> {
 }
 
 fn latency(bench: &mut Bench, memories: usize, threads: usize) -> Result<(), BenchError> {
-    let store = empty(DIMENSIONS, |config| config.query_threads(threads.try_into().expect("a thread")));
-    fill(&store, DIMENSIONS, memories);
+    let threads = threads.try_into().expect("a thread");
+    let store = recurring(DIMENSIONS, memories, |config| config.query_threads(threads));
     let queries = queries(DIMENSIONS, QUERIES);
     let ask = |found: &mut u64, i: u64| *found += count(&ask(&store, &queries[i as usize % QUERIES], 10), 10);
     let rounds = bench.ops(QUERIES as u64, || 0u64, ask, |found| found)?;
@@ -83,13 +83,14 @@ fn vectors(memories: usize) -> Vec<f32> {
 
 /// How many of the ten best are found, of all queries: every score computed in `f64` says which they are.
 fn recall(bench: &mut Bench) -> Result<(), BenchError> {
-    let (store, vectors, queries) = (filled(DIMENSIONS, MEMORIES), vectors(MEMORIES), queries(DIMENSIONS, QUERIES));
+    let (store, vectors, queries) =
+        (recurring(DIMENSIONS, MEMORIES, |config| config), vectors(MEMORIES), queries(DIMENSIONS, QUERIES));
     let Scoring::Additive(weights) = *store.config().scoring() else { unreachable!("the default") };
     let rest: Vec<f64> = (0..MEMORIES)
         .map(|i| {
             let age = (now().0 - workload::seen(i, MEMORIES).0) as f64 / Timestamp::from_hours(1.0).0 as f64;
             weights.temporal * (-0.1 * age).exp()
-                + weights.recurrence * (1.0 + weights.factor * 2f64.ln())
+                + weights.recurrence * (1.0 + weights.factor * f64::from(1 + times(i, MEMORIES)).ln())
                 + weights.importance * 0.5
         })
         .collect();
@@ -160,7 +161,7 @@ fn against_the_peak(bench: &mut Bench) -> Result<(), BenchError> {
 
 /// Ten of 100,000, against a floor that says whether it did its work.
 fn against(bench: &mut Bench, name: &str, mut floor: impl FnMut() -> bool) -> Result<(), BenchError> {
-    let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, QUERIES));
+    let (store, queries) = (recurring(DIMENSIONS, MEMORIES, |config| config), queries(DIMENSIONS, QUERIES));
     let (mut found, mut done, mut next) = (0, 0u64, 0);
     let rounds = bench.against(
         name,
@@ -186,7 +187,7 @@ fn against(bench: &mut Bench, name: &str, mut floor: impl FnMut() -> bool) -> Re
 
 /// 256 queries at once.
 fn batch(bench: &mut Bench) -> Result<(), BenchError> {
-    let (store, vectors) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, 256));
+    let (store, vectors) = (recurring(DIMENSIONS, MEMORIES, |config| config), queries(DIMENSIONS, 256));
     let asked: Vec<Query<'_, ()>> = vectors.iter().map(|vector| Query::new(vector, 10)).collect();
     let mut found = 0;
     let rounds = bench.against(
@@ -213,7 +214,7 @@ fn batch(bench: &mut Bench) -> Result<(), BenchError> {
 /// Readers on two threads, beside two threads that read as many bytes.
 fn readers(bench: &mut Bench) -> Result<(), BenchError> {
     const ASKED: usize = 32;
-    let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, ASKED));
+    let (store, queries) = (recurring(DIMENSIONS, MEMORIES, |config| config), queries(DIMENSIONS, ASKED));
     let found = AtomicU64::new(0);
     // As many bytes as a query reads, a little less than the signs of all, over and over.
     let bytes = vec![1u64; MEMORIES * DIMENSIONS / 64];
@@ -234,7 +235,7 @@ fn readers(bench: &mut Bench) -> Result<(), BenchError> {
 /// A query while another thread writes a thousand memories a second, against the same query alone.
 fn beside_a_writer(bench: &mut Bench) -> Result<(), BenchError> {
     const ASKED: usize = 64;
-    let (store, queries) = (filled(DIMENSIONS, MEMORIES), queries(DIMENSIONS, QUERIES));
+    let (store, queries) = (recurring(DIMENSIONS, MEMORIES, |config| config), queries(DIMENSIONS, QUERIES));
     let written = queries.clone();
     let found = AtomicU64::new(0);
     let round = |writing: bool| {
@@ -245,7 +246,7 @@ fn beside_a_writer(bench: &mut Bench) -> Result<(), BenchError> {
                 let mut writes = 0u32;
                 while !stop.load(Ordering::Relaxed) {
                     let vector = &written[writes as usize % QUERIES];
-                    store.write(Memory::new(vector, ()).at(now())).expect("a good memory");
+                    store.write(Memory::new(vector, ()).at(now()).distinct()).expect("a good memory");
                     writes += 1;
                     let due = began + Duration::from_millis(u64::from(writes));
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -8,17 +8,15 @@ mod workload;
 use std::fmt::Write;
 
 use memory_store::{Query, Scoring, Weights};
-use workload::filled::{DIMENSIONS, empty, fill, queries};
+use workload::filled::{DIMENSIONS, queries, recurring};
 
 const MEMORIES: usize = 20_000;
 const LISTS: [usize; 9] = [10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let composite = empty(DIMENSIONS, |config| config);
+    let composite = recurring(DIMENSIONS, MEMORIES, |config| config);
     let similarity = Weights { temporal: 0.0, recurrence: 0.0, importance: 0.0, feedback: 0.0, ..Weights::default() };
-    let similar = empty(DIMENSIONS, |config| config.scoring(Scoring::Additive(similarity)));
-    fill(&composite, DIMENSIONS, MEMORIES);
-    fill(&similar, DIMENSIONS, MEMORIES);
+    let similar = recurring(DIMENSIONS, MEMORIES, |config| config.scoring(Scoring::Additive(similarity)));
     let queries = queries(DIMENSIONS, 100);
     let mut held = [0usize; LISTS.len()];
     for query in &queries {

@@ -21,6 +21,7 @@ pub struct Memory<'a, P> {
     pub(crate) class: RetentionClass,
     pub(crate) importance: f32,
     pub(crate) incident: Option<&'a str>,
+    pub(crate) is_distinct: bool,
 }
 
 impl<'a, P> Memory<'a, P> {
@@ -32,7 +33,7 @@ impl<'a, P> Memory<'a, P> {
     /// As [`new`](Self::new), with a payload that others hold too: no copy of it is made.
     pub fn shared(vector: &'a [f32], payload: Arc<P>) -> Self {
         let (class, importance) = (RetentionClass::Medium, 0.5);
-        Self { vector, payload, payload_bytes: 0, at: None, class, importance, incident: None }
+        Self { vector, payload, payload_bytes: 0, at: None, class, importance, incident: None, is_distinct: false }
     }
 
     /// When it was seen, instead of now.
@@ -61,6 +62,13 @@ impl<'a, P> Memory<'a, P> {
     /// The incident that it belongs to. The empty name is none.
     pub fn incident(mut self, incident: &'a str) -> Self {
         self.incident = Some(incident).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// A memory of its own: no duplicate is looked for, whatever the store does by [`Dedup`](crate::Dedup). For what is known to be new,
+    /// such as an import: the search is nearly all that a write costs.
+    pub fn distinct(mut self) -> Self {
+        self.is_distinct = true;
         self
     }
 

@@ -105,11 +105,12 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             let payload =
                 Payload { payload: Arc::clone(&memory.payload), bytes: memory.payload_bytes, encoded: &encoded };
             let bytes = Journal::row_bytes(shared.config.dimensions, memory.incident, encoded.len());
-            if shared.config.dedup.is_some() {
+            let dedup = shared.config.dedup.filter(|_| !memory.is_distinct);
+            if dedup.is_some() {
                 prepared.encode(shared.config.dimensions);
             }
             let writing = Writing { shared, prepared, coded: &coded, payload, new, bytes };
-            let written = match shared.config.dedup {
+            let written = match dedup {
                 Some(dedup) => writing.merge_or_insert(dedup, last),
                 None => shared.begin(bytes, last, |writer, journal| writing.insert(writer, journal)),
             }?;

@@ -211,3 +211,15 @@ fn boosts_raise_and_suppressions_lower_a_score() {
     assert!(filled.store.boost(MemoryId(999), 2.0).is_ok_and(|there| !there));
     assert!(filled.store.boost(MemoryId(20), 0.5).is_err() && filled.store.suppress(MemoryId(20), 2.0).is_err());
 }
+
+/// What is said to be distinct is a memory of its own, and what comes later may still be merged into it.
+#[test]
+fn a_distinct_memory_is_not_merged() {
+    let store = MemoryStore::<u8>::new(Config::builder(4).build().unwrap()).unwrap();
+    let vector = [1.0, 2.0, 3.0, 4.0];
+    let first = store.write(Memory::new(&vector, 1)).unwrap().id();
+    let second = store.write(Memory::new(&vector, 2).distinct()).unwrap();
+    assert!(!second.is_merged() && second.id() != first);
+    assert!(store.write(Memory::new(&vector, 3)).unwrap().is_merged());
+    assert_eq!(store.len(), 2);
+}

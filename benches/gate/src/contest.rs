@@ -73,6 +73,17 @@ pub struct Measured {
     pub interval: Interval,
     /// Pairs of processes.
     pub pairs: u64,
+    /// The least share of right answers that a process recorded, ours and theirs, where both record one: an answer in half the time
+    /// is no better one if a part of it is missing.
+    pub success: Option<[f64; 2]>,
+}
+
+/// What one process recorded.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    /// Mean nanoseconds an operation.
+    latency: f64,
+    success: Option<f64>,
 }
 
 /// Why a contest did not come about.
@@ -206,12 +217,12 @@ impl Contest {
                     continue;
                 }
                 eprintln!("{work}: {OURS} and {}", rival.peer);
-                let (mut own_times, mut their_times) = (Vec::new(), Vec::new());
+                let mut turns = (Vec::new(), Vec::new());
                 let mut found = comparison(Err("not measured".to_owned()));
                 for pairs in LOOKS {
                     let mut absence = Ok(());
-                    while absence.is_ok() && own_times.len() < pairs {
-                        absence = self.block(work, binary, rival, theirs, &mut own_times, &mut their_times)?;
+                    while absence.is_ok() && turns.0.len() < pairs {
+                        absence = self.block(work, binary, rival, theirs, &mut turns)?;
                     }
                     if let Err(Absence { reason, is_stuck }) = &absence {
                         if *is_stuck {
@@ -224,7 +235,7 @@ impl Contest {
                         }
                     }
                     let measured = absence.map_err(|absence| absence.reason);
-                    found = comparison(measured.and_then(|()| compare(&own_times, &their_times)));
+                    found = comparison(measured.and_then(|()| compare(&turns.0, &turns.1)));
                     if found.outcome.is_err() || !is_undecided(&found) {
                         break;
                     }
@@ -242,17 +253,16 @@ impl Contest {
         ours: &Path,
         rival: &Contender,
         theirs: &Path,
-        own_times: &mut Vec<f64>,
-        their_times: &mut Vec<f64>,
+        (own_turns, their_turns): &mut (Vec<Turn>, Vec<Turn>),
     ) -> Result<Result<(), Absence>, ContestError> {
         for is_ours in [true, false, false, true] {
-            let turn = own_times.len() + their_times.len();
+            let number = own_turns.len() + their_turns.len();
             if is_ours {
-                let time = self.turn(work, &self.ours, ours, turn);
-                own_times.push(time.map_err(|absence| ContestError::Ours(absence.reason))?);
+                let turn = self.turn(work, &self.ours, ours, number);
+                own_turns.push(turn.map_err(|absence| ContestError::Ours(absence.reason))?);
             } else {
-                match self.turn(work, rival, theirs, turn) {
-                    Ok(time) => their_times.push(time),
+                match self.turn(work, rival, theirs, number) {
+                    Ok(turn) => their_turns.push(turn),
                     Err(reason) => return Ok(Err(reason)),
                 }
             }
@@ -260,11 +270,11 @@ impl Contest {
         Ok(Ok(()))
     }
 
-    /// One fresh process; its mean latency.
-    fn turn(&self, work: &str, contender: &Contender, binary: &Path, turn: usize) -> Result<f64, Absence> {
+    /// One fresh process.
+    fn turn(&self, work: &str, contender: &Contender, binary: &Path, number: usize) -> Result<Turn, Absence> {
         let id = format!("peers/{}/{work}/{}", self.component, contender.peer);
-        let folder = self.folder.join(format!("{}.{turn}", id.replace('/', "+")));
-        let run = format!("{}-{turn}", std::process::id());
+        let folder = self.folder.join(format!("{}.{number}", id.replace('/', "+")));
+        let run = format!("{}-{number}", std::process::id());
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         let log = folder.join("stderr.txt");
         let stderr = fs::File::create(&log).map_err(|error| error.to_string())?;
@@ -287,7 +297,7 @@ impl Contest {
             let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
             return Err(format!("failed ({status}): {last}").into());
         }
-        Ok(mean_latency(&folder, &id, &run)?)
+        Ok(recorded(&folder, &id, &run)?)
     }
 }
 
@@ -304,8 +314,8 @@ impl From<String> for Absence {
     }
 }
 
-/// The mean latency that a process recorded, with its proof.
-fn mean_latency(folder: &Path, id: &str, run: &str) -> Result<f64, String> {
+/// What a process recorded, if its proof holds.
+fn recorded(folder: &Path, id: &str, run: &str) -> Result<Turn, String> {
     let entries = fs::read_dir(folder).map_err(|error| format!("it recorded nothing: {error}"))?;
     let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some(OsStr::new("json")));
     for file in files {
@@ -316,19 +326,23 @@ fn mean_latency(folder: &Path, id: &str, run: &str) -> Result<f64, String> {
         if !record.proof.as_ref().is_some_and(harness::record::Proof::holds) {
             return Err("unproved".to_owned());
         }
-        let mean = record.metrics.iter().find(|figure| figure.metric == Metric::LatencyMean);
-        if let Some(mean) = mean.filter(|mean| mean.value.is_finite() && mean.value > 0.0) {
-            return Ok(mean.value);
+        let value = |metric| record.metrics.iter().find(|figure| figure.metric == metric).map(|figure| figure.value);
+        if let Some(latency) = value(Metric::LatencyMean).filter(|mean| mean.is_finite() && *mean > 0.0) {
+            return Ok(Turn { latency, success: value(Metric::SuccessRate).filter(|share| share.is_finite()) });
         }
     }
     Err("it recorded no mean latency".to_owned())
 }
 
-fn compare(ours: &[f64], theirs: &[f64]) -> Result<Measured, String> {
-    let ratios: Vec<f64> = theirs.iter().zip(ours).map(|(theirs, ours)| theirs / ours).collect();
+fn compare(ours: &[Turn], theirs: &[Turn]) -> Result<Measured, String> {
+    let ratios: Vec<f64> = theirs.iter().zip(ours).map(|(theirs, ours)| theirs.latency / ours.latency).collect();
     let (ratio, interval) = stats::ratio_interval_of_looks(&ratios, LOOKS.len() as u32).ok_or("too few processes")?;
-    let pairs = ratios.len() as u64;
-    Ok(Measured { ours: stats::mean(ours), theirs: stats::mean(theirs), ratio, interval, pairs })
+    let mean = |turns: &[Turn]| stats::mean(&turns.iter().map(|turn| turn.latency).collect::<Vec<_>>());
+    let least = |turns: &[Turn]| {
+        turns.iter().map(|turn| turn.success).reduce(|least, share| Some(least?.min(share?))).flatten()
+    };
+    let success = least(ours).zip(least(theirs)).map(|(ours, theirs)| [ours, theirs]);
+    Ok(Measured { ours: mean(ours), theirs: mean(theirs), ratio, interval, pairs: ratios.len() as u64, success })
 }
 
 /// The executable of a package.

@@ -28,6 +28,9 @@ pub struct Rival {
     pub ratio: Option<f64>,
     /// Both ends of its interval.
     pub interval: Option<[f64; 2]>,
+    /// The share of right answers, ours and theirs (recall, for a search), where both record one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<[f64; 2]>,
     /// Why there is nothing, if there is nothing.
     pub missing: Option<String>,
     /// The limit on the ratio, in words, if there is one.
@@ -117,8 +120,8 @@ impl Kept {
             return Err(format!("schema {}, this gate reads {SCHEMA}", kept.schema));
         }
         let figures = |rival: &Rival| {
-            let ends = rival.interval.unwrap_or_default();
-            [rival.ours, rival.theirs, rival.ratio].into_iter().flatten().chain(ends).all(f64::is_finite)
+            let pairs = [rival.interval, rival.success].into_iter().flatten().flatten();
+            [rival.ours, rival.theirs, rival.ratio].into_iter().flatten().chain(pairs).all(f64::is_finite)
         };
         match kept.rivals.iter().find(|rival| !figures(rival)) {
             Some(rival) => Err(format!("{} beside {} is no figure", rival.work, rival.peer)),

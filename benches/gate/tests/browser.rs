@@ -159,6 +159,7 @@ fn rival(peer: &str, ratio: f64, revision: &str) -> Rival {
         unit: "ns".to_owned(),
         ratio: Some(ratio),
         interval: Some([ratio * 0.9, ratio * 1.1]),
+        success: None,
         missing: None,
         limit: Some("at least 1 times as good".to_owned()),
         verdict: Some("PASS".to_owned()),

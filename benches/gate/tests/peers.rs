@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A contender that lists one work and records that one operation takes `NANOSECONDS`.
+/// A contender that lists one work and records that one operation takes `NANOSECONDS` and that a `SHARE` of its answers is right.
 const CONTENDER: &str = r#"
 fn main() {
     let id = "peers/thing/push/1/PEER";
@@ -24,7 +24,7 @@ fn main() {
     std::fs::write(format!("{folder}/record.json"), text).unwrap();
 }
 const RECORD: &str = r`{"schema":1,"run":"RUN","bench":"ID","source":"round",
-"metrics":[{"metric":"latency.mean","value":NANOSECONDS,"unit":"ns"}],
+"metrics":[{"metric":"latency.mean","value":NANOSECONDS,"unit":"ns"},{"metric":"success_rate","value":SHARE,"unit":"1"}],
 "n":{"builds":1,"processes":1,"samples":9},"proof":{"expected":"1","observed":"OBSERVED"},
 "env":{"cpu":"c","cores":1,"kernel":"k","rustc":"r","profile":"release"},
 "noise":{"steal":null,"involuntary_switches":null,"psi":null,"major_faults":null}}`;
@@ -40,6 +40,7 @@ impl Workspace {
         let peers = folder.path().join("benches/peers");
         let contender = |peer: &str, nanoseconds: u32, observed: u32| {
             let source = CONTENDER.replace("r`", "r##\"").replace('`', "\"##").replace("PEER", peer);
+            let source = source.replace("SHARE", if peer == "ours" { "1.0" } else { "0.385" });
             source.replace("NANOSECONDS", &nanoseconds.to_string()).replace("OBSERVED", &observed.to_string())
         };
         for (peer, source) in [
@@ -94,7 +95,7 @@ fn a_ratio_that_holds_passes_and_absent_rivals_are_missing_with_their_reason() {
     let output = workspace.peers(&["thing", "--json", "rows.json"]);
     let said = text(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("3.00 [3.00, 3.00]") && said.contains("PASS"), "{said}");
+    assert!(said.contains("100.0 %  38.5 %  3.00 [3.00, 3.00]") && said.contains("PASS"), "{said}");
     assert!(
         said.contains("MISSING: does not build: cannot find function `no_such_thing`")
             && said.contains("MISSING: unproved"),
@@ -110,6 +111,7 @@ fn a_ratio_that_holds_passes_and_absent_rivals_are_missing_with_their_reason() {
     assert_eq!((slow["work"].as_str(), slow["unit"].as_str()), (Some("push/1"), Some("ns")));
     assert!((number(&slow["ratio"]) - 3.0).abs() < 1e-9 && (number(&slow["interval"][0]) - 3.0).abs() < 1e-9);
     assert_eq!((number(&slow["ours"]), number(&slow["theirs"])), (100.0, 300.0));
+    assert_eq!((number(&slow["success"][0]), number(&slow["success"][1])), (1.0, 0.385));
     assert!(of("broken")["ratio"].is_null() && of("broken")["missing"].is_string());
     assert!(rows.iter().all(|row| row["peer"] != "elsewhere"), "nothing is missing where a rival does another work");
 

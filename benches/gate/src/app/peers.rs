@@ -149,10 +149,19 @@ fn row_of<'r>(report: &'r GateReport, component: &str, comparison: &Comparison) 
 }
 
 fn print(report: &GateReport, component: &str, comparisons: &[Comparison], out: &mut dyn Write) -> io::Result<()> {
+    // Only where somebody records a share.
+    let has_shares = comparisons.iter().any(|found| found.outcome.as_ref().is_ok_and(|found| found.success.is_some()));
+    let shares = |ours: &str, theirs: &str| if has_shares { format!("{ours:>7} {theirs:>7}  ") } else { String::new() };
     writeln!(
         out,
-        "{:<22} {:<15} {:>9} {:>9}  {:<26} {:<13} limit",
-        "work", "peer", "ours", "theirs", "ratio (above 1: ours)", "verdict"
+        "{:<22} {:<15} {:>9} {:>9}  {}{:<26} {:<13} limit",
+        "work",
+        "peer",
+        "ours",
+        "theirs",
+        shares("right", "theirs"),
+        "ratio (above 1: ours)",
+        "verdict"
     )?;
     for comparison in comparisons {
         let row = row_of(report, component, comparison);
@@ -164,7 +173,11 @@ fn print(report: &GateReport, component: &str, comparisons: &[Comparison], out: 
                 let ratio = format!("{:.2} [{:.2}, {:.2}]", found.ratio, found.interval.lo, found.interval.hi);
                 let (ours, theirs) = (time(found.ours), time(found.theirs));
                 let verdict = row.map_or("", |row| row.verdict.word());
-                writeln!(out, "{work:<22} {peer:<15} {ours:>9} {theirs:>9}  {ratio:<26} {verdict:<13} {limit}")?;
+                let share =
+                    |share: Option<f64>| share.map_or_else(String::new, |share| format!("{:.1} %", share * 100.0));
+                let [right, their_right] = [0, 1].map(|side| share(found.success.map(|shares| shares[side])));
+                let right = shares(&right, &their_right);
+                writeln!(out, "{work:<22} {peer:<15} {ours:>9} {theirs:>9}  {right}{ratio:<26} {verdict:<13} {limit}")?;
             }
             Err(reason) => writeln!(out, "{work:<22} {peer:<15} MISSING: {reason}")?,
         }
@@ -190,6 +203,7 @@ fn rivals(report: &GateReport, component: &str, comparisons: &[Comparison], revi
             unit: "ns".to_owned(),
             ratio: found.map(|found| found.ratio),
             interval: found.map(|found| [found.interval.lo, found.interval.hi]),
+            success: found.and_then(|found| found.success),
             missing: comparison.outcome.as_ref().err().cloned(),
             limit: limit.map(str::to_owned),
             verdict: row.map(|row| row.verdict.word().to_owned()),

@@ -322,6 +322,9 @@ impl Section<'_> {
             match (rival.ratio, rival.interval) {
                 (Some(ratio), Some([lo, hi])) => {
                     let _ = write!(page, "{ratio:.2}x <small>[{lo:.2}x, {hi:.2}x]</small>");
+                    if let Some([ours, theirs]) = rival.success.map(|shares| shares.map(|share| share * 100.0)) {
+                        let _ = write!(page, " <small>right: ours {ours:.1} %, theirs {theirs:.1} %</small>");
+                    }
                 }
                 _ => {
                     let _ = write!(page, "<small>{}</small>", Cut(rival.missing.as_deref().unwrap_or("not measured")));

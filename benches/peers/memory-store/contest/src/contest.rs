@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use harness::{Bench, BenchError, Suite};
 
 use crate::similar::Reranked;
-use crate::{Appends, Finds, PREFETCHES, Question, Ranks, Work, append, rank};
+use crate::{Appends, FEWER, Finds, Question, Ranks, Work, append, rank};
 
 /// What one contender does; works that it cannot do are not in it.
 #[derive(Debug)]
@@ -30,15 +30,25 @@ impl Contest {
         self
     }
 
+    /// The contender, which ranks exactly, stands beside those that fetch fewer.
+    pub fn stands_beside_fewer<R: Ranks>(mut self, open: fn(Question) -> Result<R, String>) -> Self {
+        for prefetch in FEWER {
+            let measure =
+                move |bench: &mut Bench| rank::measure(bench, opened(open(Question::Composite))?, Question::Composite);
+            self = self.add(Work::Among { prefetch }, measure);
+        }
+        self
+    }
+
     /// The contender finds what is similar.
     pub fn finds<F: Finds>(mut self) -> Self {
         for question in [Question::Composite, Question::Similarity] {
             let open = move || opened(Reranked::<F>::open(question, None));
             self = self.add(Work::Answer(question), move |bench| rank::measure(bench, open()?, question));
         }
-        for prefetch in PREFETCHES {
+        for prefetch in FEWER {
             let open = move || opened(Reranked::<F>::open(Question::Composite, Some(prefetch)));
-            self = self.add(Work::Recall { prefetch }, move |bench| rank::recall(bench, open()?, Question::Composite));
+            self = self.add(Work::Among { prefetch }, move |bench| rank::measure(bench, open()?, Question::Composite));
         }
         self
     }

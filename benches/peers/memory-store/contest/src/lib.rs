@@ -26,7 +26,7 @@ pub use rank::{Ranks, measure_answers};
 pub use setting::Setting;
 pub use similar::{Candidate, Finds};
 pub use truth::{Found, Truth};
-pub use work::{PREFETCHES, Promise, Question, Work};
+pub use work::{FEWER, PREFETCH, Promise, Question, Work};
 
 /// Dimensions of a vector.
 pub const DIMENSIONS: usize = 384;

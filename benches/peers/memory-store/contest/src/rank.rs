@@ -44,14 +44,6 @@ pub(crate) fn measure<R: Ranks>(bench: &mut Bench, mut ranks: R, question: Quest
     Ok(())
 }
 
-/// How good answers were that are not timed.
-pub(crate) fn recall<R: Ranks>(bench: &mut Bench, mut ranks: R, question: Question) -> Result<(), BenchError> {
-    bench.note(ranks.note());
-    let queries: Vec<Vec<f32>> = ranks.corpus().each_query().map(<[f32]>::to_vec).collect();
-    let answers: Vec<Vec<u32>> = queries.iter().map(|query| ranks.best(query, question.k())).collect();
-    measure_answers(bench, ranks.corpus(), question, R::PROMISE, &answers)
-}
-
 /// Records how good answers to the first queries were, and makes that the proof.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::formula::recurrence_term;
 use crate::rank::Ranks;
-use crate::{Corpus, FileError, NOW_HOURS, PREFETCHES, Promise, Question, Setting, Truth};
+use crate::{Corpus, FileError, NOW_HOURS, PREFETCH, Promise, Question, Setting, Truth};
 
 /// The recall that is asked for before times are compared.
 const ENOUGH: f64 = 0.99;
@@ -48,14 +48,14 @@ pub(crate) struct Reranked<F> {
 }
 
 impl<F: Finds> Reranked<F> {
-    /// With the first setting that finds enough, or for composite scores with the largest prefetch.
+    /// With the first setting that finds enough, or for composite scores with a prefetch.
     pub(crate) fn open(question: Question, prefetch: Option<usize>) -> Result<Self, String> {
         let said = |error: FileError| error.to_string();
         let corpus = Corpus::shared().map_err(said)?;
         let finds = F::open(&corpus)?;
         let mut ranks = Self::of(finds, question, corpus);
         if question.is_composite() {
-            let fetch = prefetch.unwrap_or(PREFETCHES[PREFETCHES.len() - 1]);
+            let fetch = prefetch.unwrap_or(PREFETCH);
             // A graph has to keep as many candidates as are fetched, and for a few of them more.
             ranks.set(Setting { expansion: fetch.max(256), fetch });
             return Ok(ranks);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use memory_store_contest::{Contest, PREFETCHES, Promise, Question, Work};
+use memory_store_contest::{Contest, FEWER, Promise, Question, Work};
 use memory_store_in_python::Rival;
 use python::Environment;
 
@@ -18,8 +18,8 @@ const RIVAL: Rival = Rival {
 };
 
 fn main() -> ExitCode {
-    let recall = PREFETCHES.map(|prefetch| Work::Recall { prefetch });
+    let fewer = FEWER.map(|prefetch| Work::Among { prefetch });
     let works =
-        [Work::Answer(Question::Composite), Work::Answer(Question::Similarity), Work::Append].into_iter().chain(recall);
+        [Work::Answer(Question::Composite), Work::Answer(Question::Similarity), Work::Append].into_iter().chain(fewer);
     works.fold(Contest::of("faiss"), |contest, work| contest.add(work, move |bench| RIVAL.measure(bench, work))).run()
 }

@@ -2,7 +2,7 @@
 //! judged here.
 
 use harness::{Bench, BenchError};
-use memory_store_contest::{Corpus, MEMORIES, PREFETCHES, Promise, Question, Truth, Work, measure_answers};
+use memory_store_contest::{Corpus, MEMORIES, PREFETCH, Promise, Question, Truth, Work, measure_answers};
 use python::{Environment, Outcome};
 use serde::Deserialize;
 use serde_json::json;
@@ -43,7 +43,7 @@ impl Rival {
         let corpus = Corpus::shared().map_err(invalid)?;
         let question = match work {
             Work::Answer(question) => question,
-            Work::Append | Work::Recall { .. } => Question::Composite,
+            Work::Append | Work::Among { .. } => Question::Composite,
         };
         let truth = Truth::of(&corpus, question).map_err(invalid)?;
         let kind = match work {
@@ -52,8 +52,8 @@ impl Rival {
             _ => "similarity",
         };
         let prefetch = match work {
-            Work::Recall { prefetch } => prefetch,
-            _ => PREFETCHES[PREFETCHES.len() - 1],
+            Work::Among { prefetch } => prefetch,
+            _ => PREFETCH,
         };
         let arguments = json!({
             "kind": kind, "folder": corpus.folder(), "k": question.k(), "prefetch": prefetch, "least": truth.least(),

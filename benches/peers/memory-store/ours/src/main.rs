@@ -8,5 +8,9 @@ use std::process::ExitCode;
 use memory_store_contest::Contest;
 
 fn main() -> ExitCode {
-    Contest::of("ours").ranks(store::Store::open).appends::<appends::Growing>().run()
+    Contest::of("ours")
+        .ranks(store::Store::open)
+        .stands_beside_fewer(store::Store::open)
+        .appends::<appends::Growing>()
+        .run()
 }
