@@ -2,6 +2,7 @@
 
 mod oracle;
 
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 
 use memory_store::{Config, ConfigBuilder, DecayTable, Dedup, ManualClock, Memory, MemoryStore, Query, RetentionClass};
@@ -20,7 +21,7 @@ enum Shape {
     Sparse,
     /// Lengths from 1e-30 to 1e30.
     WildNorms,
-    /// Only a handful of different vectors, so that many scores are equal.
+    /// Only a handful of different memories, so that many scores are equal to the last bit.
     Equal,
 }
 
@@ -84,14 +85,15 @@ fn fill<F: Fn(ConfigBuilder) -> ConfigBuilder>(
     for _ in 0..rows {
         let vector = data.vector();
         // Mostly one after the other, with some from long before.
-        let hours = data.rng.f64() * YEARS;
+        let is_equal = matches!(data.shape, Shape::Equal);
+        let hours = if is_equal { [0.1, 0.4, 0.7][data.rng.usize(..3)] } else { data.rng.f64() } * YEARS;
         let seen = Timestamp::from_hours(hours);
         let class = RetentionClass::ALL[data.rng.usize(..4)];
-        let importance = data.rng.f32();
+        let importance = if is_equal { 0.5 } else { data.rng.f32() };
         let memory = Memory::new(&vector, ()).at(seen).class(class).importance(importance);
         let id = store.write(memory).expect("written").id();
         let mut weight = 1.0;
-        if data.rng.usize(..10) == 0 {
+        if !is_equal && data.rng.usize(..10) == 0 {
             store.boost(id, 7.5).expect("boosted");
             weight = 7.5;
         }
@@ -125,6 +127,23 @@ fn check(seed: u64, shape: Shape, dimensions: usize, rows: usize, k: usize, scor
         let found = store.retrieve(&Query::new(&query, k).at(now)).expect("an answer");
         let found: Vec<(f64, u64)> = found.hits.iter().map(|hit| (hit.score, hit.id.0)).collect();
         assert_best(&found, &ranked, k);
+        if matches!(shape, Shape::Equal) {
+            ties_go_by_id(&found, &present);
+        }
+    }
+}
+
+/// Of memories that are equal in all that counts, the lowest ids are found, in ascending order.
+fn ties_go_by_id(found: &[(f64, u64)], present: &[Row]) {
+    let key = |row: &Row| (row.vector.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), row.seen, row.class as u8);
+    let mut equals: HashMap<_, VecDeque<u64>> = HashMap::new();
+    for row in present {
+        equals.entry(key(row)).or_default().push_back(row.id);
+    }
+    for (_, id) in found {
+        let row = present.iter().find(|row| row.id == *id).expect("a memory that there is");
+        let first = equals.get_mut(&key(row)).and_then(VecDeque::pop_front);
+        assert_eq!(Some(*id), first, "the first of its equals");
     }
 }
 
