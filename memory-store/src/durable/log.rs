@@ -27,7 +27,7 @@
 //! And a newest file that somebody cut at exactly a multiple of `step` looks like one whose tail was torn there.
 //!
 //! What is assumed of the disk: `fdatasync` tells the truth, and a sector that is written again with the same bytes keeps them. The cut is
-//! made when the log is next written; until then, and whenever there is an error, the files stay byte for byte as they were.
+//! made when the log is next written or synced; until then, and whenever there is an error, the files stay byte for byte as they were.
 
 mod flush;
 mod open;
@@ -158,6 +158,8 @@ struct State {
     /// The other buffer, unless a leader writes it just now.
     spare: Vec<u8>,
     reserved: usize,
+    /// Those who wait for room.
+    waiting: usize,
     appended: Lsn,
     written: Lsn,
     durable: Lsn,
@@ -178,6 +180,8 @@ enum Flusher {
     Idle,
     /// Waits for more to come before it writes.
     Gathering,
+    /// All is written; waits until it is to be synced.
+    Resting,
     Busy,
 }
 
@@ -231,7 +235,10 @@ impl Log {
                 return Ok(Room { log: self, left: bytes });
             }
             state = if empty || state.tail.is_none() {
-                shared.wait(state)
+                state.waiting += 1;
+                let mut state = shared.wait(state);
+                state.waiting -= 1;
+                state
             } else {
                 let task = if shared.durability == Durability::Sync { Task::Sync } else { Task::Write };
                 shared.lead(state, task).0
@@ -279,7 +286,10 @@ impl Log {
             return Err(failure.error());
         }
         let wake = match state.flusher {
-            Flusher::Idle => state.written < lsn,
+            Flusher::Idle if self.shared.durability == Durability::Buffered => state.written < lsn,
+            // Somebody who found the buffer full may have written it, but has not synced it.
+            Flusher::Idle => state.durable < lsn,
+            Flusher::Resting => state.written < lsn,
             Flusher::Gathering => state.buffer.len() > self.shared.sizing.buffer / 2,
             Flusher::Busy => false,
         };
@@ -351,8 +361,12 @@ impl Log {
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        if self.left > 0 {
-            self.log.shared.lock().reserved -= self.left;
+        let mut state = self.log.shared.lock();
+        state.reserved -= self.left;
+        let somebody_waits = state.waiting > 0;
+        drop(state);
+        // Also if all was used: who waits for more than there is room for may write what is buffered now.
+        if somebody_waits {
             self.log.shared.progress.notify_all();
         }
     }
@@ -410,7 +424,7 @@ impl Shared {
         std::mem::swap(&mut batch, &mut state.buffer);
         let (last, before, durable) = (state.appended, state.written, state.durable);
         drop(state);
-        let guard = Leading { shared: self };
+        let mut leading = Leading { shared: self, has_finished: false };
         // Those who wait for room have it now.
         self.progress.notify_all();
 
@@ -465,19 +479,22 @@ impl Shared {
         }
         state.tail = Some(tail);
         drop(state);
-        drop(guard);
+        leading.has_finished = true;
+        drop(leading);
         (self.lock(), rotated)
     }
 }
 
-/// Sees to it that those who wait learn how it ended, even if the leader panics.
+/// Sees to it that those who wait learn how it ended, even if the leader panics. Who panicked before, and writes in a destructor, is a
+/// leader like any other.
 struct Leading<'a> {
     shared: &'a Shared,
+    has_finished: bool,
 }
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if !self.has_finished {
             let mut state = self.shared.lock();
             let error = io::Error::other("the thread that wrote the log panicked");
             state.failure.get_or_insert_with(|| Failure::new(&self.shared.dir, &error));

@@ -37,8 +37,9 @@ pub enum Durability {
     /// It is in memory. It is handed to the operating system within about 10 ms, and synced to disk at a snapshot, at `sync`, or when
     /// the operating system sees fit. A crash of the process loses at most those 10 ms, a loss of power what was not synced.
     Buffered,
-    /// As `Buffered`, and synced to disk in the background at most this long after (and the time that the disk takes). A loss of power
-    /// loses at most about that long.
+    /// As `Buffered`, and synced to disk in the background at most this long after (and the time that the disk takes), whatever comes
+    /// after it. A loss of power loses at most about that long. What an earlier life of the store has left unsynced is synced this long
+    /// after it is opened.
     Interval(Duration),
     /// It is on disk. One `fdatasync` serves all that wait for one at the same time.
     #[default]

@@ -19,29 +19,35 @@ impl Shared {
         let mut state = self.lock();
         while !state.closing && state.failure.is_none() {
             let unwritten = state.written < state.appended;
-            if !unwritten && since.is_none() {
+            // Whoever finds the buffer full writes it too, and syncs nothing: what is to be synced is told by what is, not by what this wrote.
+            if !unwritten && (interval.is_none() || state.durable == state.appended) {
+                since = None;
                 state.flusher = Flusher::Idle;
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             let first = *since.get_or_insert_with(Instant::now);
             let until_sync = interval.map(|interval| interval.saturating_sub(first.elapsed()));
-            let pause = match until_sync {
-                Some(rest) if unwritten => rest.min(GATHER),
-                Some(rest) => rest,
-                None => GATHER,
+            let (phase, pause) = match until_sync {
+                Some(rest) if !unwritten => (Flusher::Resting, rest),
+                rest => (Flusher::Gathering, rest.map_or(GATHER, |rest| rest.min(GATHER))),
             };
-            state.flusher = Flusher::Gathering;
+            state.flusher = phase;
             state = self.work.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
             state.flusher = Flusher::Busy;
+            let sync = interval.is_some_and(|interval| first.elapsed() >= interval);
+            if phase == Flusher::Resting && !sync {
+                // Something came, which is to be written first.
+                continue;
+            }
             while state.tail.is_none() && state.failure.is_none() {
                 state = self.wait(state);
             }
-            let sync = interval.is_some_and(|interval| first.elapsed() >= interval);
-            if state.failure.is_none() && (sync || state.written < state.appended) {
+            let is_due = if sync { state.durable < state.appended } else { state.written < state.appended };
+            if state.failure.is_none() && is_due {
                 state = self.lead(state, if sync { Task::Sync } else { Task::Write }).0;
             }
-            if sync || interval.is_none() || state.durable == state.appended {
+            if sync {
                 since = None;
             }
         }

@@ -149,6 +149,7 @@ impl State {
             buffer: buffer(),
             spare: buffer(),
             reserved: 0,
+            waiting: 0,
             appended: last,
             written: last,
             durable,
