@@ -7,7 +7,9 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::{Advice, Mmap, MmapMut, MmapRaw};
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
+use memmap2::{Mmap, MmapMut, MmapRaw};
 
 use crate::durable::files::reserve;
 use crate::{Error, Outcome};
@@ -18,8 +20,7 @@ pub(crate) struct Mapping(Option<Mmap>);
 
 impl Mapping {
     /// Maps a whole file, which must be one that nobody writes to: those that a manifest names are not written again.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
         if file.metadata()?.len() == 0 {
             // The operating system maps nothing that is empty.
             return Ok(Self(None));
@@ -27,16 +28,8 @@ impl Mapping {
         // SAFETY: the bytes must not change while they are borrowed, and the file must not be cut. Section files are written once, under
         // another name, and the store's lock on the directory keeps other stores away. A stranger who writes to the files of a running
         // store breaks it, as he breaks every program that maps files; the documentation of the store says so.
-        let mapped = unsafe { Mmap::map(&file)? };
+        let mapped = unsafe { Mmap::map(file)? };
         Ok(Self(Some(mapped)))
-    }
-
-    /// Asks for the pages before they are touched. Only a matter of speed.
-    pub(crate) fn prefetch(&self) {
-        if let Some(mapped) = &self.0 {
-            // A file system that gives no advice is as good.
-            let _ = mapped.advise(Advice::WillNeed);
-        }
     }
 }
 
@@ -91,6 +84,7 @@ impl Scratch {
 
     fn anonymous(len: usize) -> io::Result<MmapRaw> {
         let mapped = MmapMut::map_anon(len)?;
+        #[cfg(target_os = "linux")]
         // Without huge pages it is slower, not wrong.
         let _ = mapped.advise(Advice::HugePage);
         Ok(mapped.into())
@@ -155,6 +149,6 @@ mod tests {
     fn an_empty_file_maps_to_nothing() {
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join("empty"), b"").expect("written");
-        assert!(Mapping::open(&dir.path().join("empty")).expect("mapped").is_empty());
+        assert!(Mapping::of(&File::open(dir.path().join("empty")).expect("opened")).expect("mapped").is_empty());
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// A file system. All paths are of one directory.
@@ -118,11 +117,11 @@ impl File for fs::File {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(self, into, offset)
+        machine::read_at(self, into, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
+        machine::write_all_at(self, bytes, offset)
     }
 
     fn allocate(&self, size: u64) -> io::Result<()> {
@@ -134,23 +133,59 @@ impl File for fs::File {
     }
 }
 
-/// Makes a file `size` bytes long and reserves the blocks, so that a full disk is told here and not by a later write.
-pub(crate) fn reserve(file: &fs::File, size: u64) -> io::Result<()> {
-    use rustix::fs::{FallocateFlags, fallocate};
-    use rustix::io::Errno;
-    let from = file.metadata()?.len();
-    if size <= from {
-        return Ok(());
+pub(crate) use machine::reserve;
+
+#[cfg(target_os = "linux")]
+mod machine {
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::fs::FileExt as _;
+
+    pub(super) fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.read_at(into, offset)
     }
-    // Blocks first, the size after: a crash or a full disk in between leaves the old size, never one in the middle.
-    loop {
-        match fallocate(file, FallocateFlags::KEEP_SIZE, from, size - from) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+
+    pub(super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    /// Makes a file `size` bytes long and reserves the blocks, so that a full disk is told here and not by a later write.
+    pub(crate) fn reserve(file: &File, size: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        let from = file.metadata()?.len();
+        if size <= from {
+            return Ok(());
         }
+        // Blocks first, the size after: a crash or a full disk in between leaves the old size, never one in the middle.
+        loop {
+            match fallocate(file, FallocateFlags::KEEP_SIZE, from, size - from) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        file.set_len(size)
     }
-    file.set_len(size)
+}
+
+/// Elsewhere a store is in memory: none is opened on disk.
+#[cfg(not(target_os = "linux"))]
+mod machine {
+    use std::fs::File;
+    use std::io;
+
+    pub(super) fn read_at(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn write_all_at(_: &File, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn reserve(_: &File, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 #[cfg(test)]

@@ -36,7 +36,11 @@ struct Disk {
     synced_names: BTreeMap<PathBuf, usize>,
     /// Changes of names that are not synced: what the name stands for since.
     name_changes: Vec<(PathBuf, Option<usize>)>,
+    /// Directories that were synced, those of no file too.
+    synced_dirs: BTreeSet<PathBuf>,
     locks: BTreeSet<PathBuf>,
+    /// The most bytes that were asked for at once.
+    longest_read: usize,
     operations: u64,
     syncs: u64,
     sync_takes: Duration,
@@ -74,6 +78,16 @@ impl SimFiles {
     /// Syncs of files so far.
     pub(crate) fn syncs(&self) -> u64 {
         self.disk().syncs
+    }
+
+    /// Whether a directory was ever synced.
+    pub(crate) fn has_synced_dir(&self, dir: &Path) -> bool {
+        self.disk().synced_dirs.contains(dir)
+    }
+
+    /// The most bytes that were asked for at once.
+    pub(crate) fn longest_read(&self) -> usize {
+        self.disk().longest_read
     }
 
     /// Whether the fault has come to pass.
@@ -277,14 +291,17 @@ impl Files for SimFiles {
         Ok(names.collect())
     }
 
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let (mut disk, fault) = self.operation()?;
-        if fault.is_none() {
+        if fault.is_some() {
+            return failed();
+        }
+        disk.synced_dirs.insert(dir.to_owned());
+        if disk.name_changes.iter().all(|(path, _)| path.parent() == Some(dir)) {
             disk.synced_names = disk.names.clone();
             disk.name_changes.clear();
-            return Ok(());
         }
-        failed()
+        Ok(())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Held>> {
@@ -321,7 +338,8 @@ impl File for SimFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let disk = self.files.disk();
+        let mut disk = self.files.disk();
+        disk.longest_read = disk.longest_read.max(into.len());
         let now = &disk.inodes[self.inode].now;
         let from = now.get(offset as usize..).unwrap_or_default();
         // Short reads now and then, as the operating system may give them.

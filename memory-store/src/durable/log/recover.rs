@@ -72,27 +72,41 @@ pub(super) fn scan(
     }
 
     // A whole file may have to be read again here, but only when something is wrong with it: otherwise this is what was reserved.
-    let mut rest = vec![0; usize::try_from(size - found.end).unwrap_or(usize::MAX)];
-    if read_full(file, &mut rest, found.end).map_err(failed())? < rest.len() {
-        return Err(Error::corrupt(path, found.end, "the file became shorter while it was read"));
+    let mut vouched = None;
+    let mut at = found.end;
+    while at < size {
+        let rest = window.from(at).map_err(failed())?;
+        if rest.is_empty() {
+            return Err(Error::corrupt(path, at, "the file became shorter while it was read"));
+        }
+        if let Some(last) = last_used(rest) {
+            found.torn_until = at + last as u64 + 1;
+            if newest {
+                vouched = vouched.max(proof(rest, header.salt));
+            }
+        }
+        let end = at + rest.len() as u64;
+        // A mark may lie across the end of what was read.
+        at = if end < size { end.saturating_sub(MARK_BYTES as u64 - 1).max(at + 1) } else { end };
     }
-    let tail = rest.rchunks(64).position(|chunk| chunk.iter().any(|byte| *byte != 0));
-    let torn = tail.map_or(0, |zeros| rest.len() - zeros * 64);
-    let torn = rest[..torn].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    found.torn_until = found.end + torn as u64;
-    if torn > 0 {
+    found.torn_until = found.torn_until.max(found.end);
+    if found.torn_until > found.end {
         let next = found.last.0 + 1;
         if !newest {
             return Err(Error::corrupt(path, found.end, format!("record {next} is damaged, and later files follow")));
         }
-        // A mark may end with zeros.
-        let marks = &rest[..(torn + MARK_BYTES).min(rest.len())];
-        if let Some(durable) = proof(marks, header.salt).filter(|durable| *durable > found.last) {
+        if let Some(durable) = vouched.filter(|durable| *durable > found.last) {
             let reason = format!("record {next} is damaged, and the log says that all up to {durable} was on disk");
             return Err(Error::corrupt(path, found.end, reason));
         }
     }
     Ok(found)
+}
+
+/// The last byte that is not zero.
+fn last_used(bytes: &[u8]) -> Option<usize> {
+    let zeros = bytes.rchunks(64).position(|chunk| chunk.iter().any(|byte| *byte != 0))?;
+    bytes[..bytes.len() - zeros * 64].iter().rposition(|byte| *byte != 0)
 }
 
 /// The furthest that any intact mark in these bytes, wherever it begins, says is on disk.
@@ -118,6 +132,13 @@ impl<'a> Window<'a> {
 
     fn new(file: &'a dyn File, size: u64) -> Self {
         Self { file, size, start: 0, bytes: Vec::new() }
+    }
+
+    /// What there is from `at` on: of what was read already, if a mark fits in, or of the next stretch.
+    fn from(&mut self, at: u64) -> io::Result<&[u8]> {
+        let have = (self.start + self.bytes.len() as u64).saturating_sub(at);
+        let length = if have >= MARK_BYTES as u64 { have as usize } else { Self::BYTES };
+        self.peek(at, length)
     }
 
     /// The `length` bytes at `at`, or fewer at the end of the file.

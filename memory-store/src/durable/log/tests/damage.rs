@@ -180,3 +180,34 @@ fn a_payload_that_looks_like_a_mark_proves_nothing() {
     bytes[torn + 20] ^= 1;
     assert_eq!(survivors(&contents).expect("a torn tail").0, records(1..2));
 }
+
+/// Whatever has to be looked at behind the last record is read a stretch at a time, and a mark is found wherever a stretch ends.
+#[test]
+fn a_damaged_record_before_a_mark_is_found_wherever_the_mark_lies() {
+    const STRETCH: usize = 1 << 20;
+    let sizing = Sizing::default();
+    let open = |files: &SimFiles| {
+        let files = Arc::new(files.clone());
+        Log::open_sized(files, Path::new(DIR), HEADER, None, Durability::Sync, sizing, &mut |_| Ok(()))
+    };
+    for short in 0..2 * MARK_BYTES {
+        let files = SimFiles::default();
+        let (log, _) = open(&files).expect("made");
+        // The file begins with its header, and the record with its own: about a stretch from here the mark follows.
+        let body = vec![7; STRETCH - short];
+        let mut room = log.wait_for_room(Log::record_bytes(body.len())).expect("room");
+        let lsn = log.append(&mut room, NonZeroU8::MIN, &[&body]).expect("appended");
+        drop(room);
+        log.commit(lsn).expect("committed");
+        drop(log);
+        let mut contents = files.contents();
+        let bytes = contents.values_mut().next().expect("one file");
+        assert!(bytes.len() > 2 * STRETCH, "zeros follow");
+        // A length that no record has: the record itself is not read.
+        bytes[record::FILE_HEADER..record::FILE_HEADER + 4].fill(0xff);
+        let files = SimFiles::with(&contents);
+        let refused = open(&files).map(|_| ()).expect_err("it was on disk");
+        assert!(matches!(&refused, Error::Corrupt { offset: 44, .. }), "{short} short: {refused}");
+        assert!(files.longest_read() <= STRETCH, "{} bytes at once", files.longest_read());
+    }
+}
