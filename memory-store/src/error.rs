@@ -108,6 +108,9 @@ pub enum Error {
     /// no more writes until it is opened again.
     #[error("the log failed before: the store takes no more writes until it is opened again")]
     LogFailed,
+    /// A payload takes a snapshot of the store while one writes it down (turns it into JSON, or reads that back): it would wait for itself.
+    #[error("a payload takes a snapshot of the store that it is being written down for")]
+    WouldDeadlock,
 }
 
 /// What has become of an operation that failed.
@@ -115,7 +118,7 @@ pub enum Error {
 pub enum Outcome {
     /// It has not happened and will not.
     NotApplied,
-    /// It is in effect in this process; whether it survives a crash is not known.
+    /// It is in effect in this process, or a part of it is if it concerns several memories; whether it survives a crash is not known.
     Unknown,
 }
 

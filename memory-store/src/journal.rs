@@ -110,6 +110,7 @@ impl<'a> Journal<'a> {
         self.append(STANDING, &[&body])
     }
 
+    /// After [`Outcome::Unknown`](crate::Outcome::Unknown) some of them were written down.
     pub(crate) fn remove(&mut self, ids: &[u64]) -> Result<(), Error> {
         // A record has a longest length, which a prune of very many memories exceeds.
         ids.chunks(1 << 20).try_for_each(|ids| self.append(REMOVE, &[bytemuck::cast_slice(ids)]))
@@ -117,7 +118,11 @@ impl<'a> Journal<'a> {
 
     fn append(&mut self, kind: NonZeroU8, parts: &[&[u8]]) -> Result<(), Error> {
         if let Some((log, room)) = &mut self.log {
-            self.last = Some(log.append(room, kind, parts)?);
+            self.last = Some(match log.append(room, kind, parts) {
+                // A part of the change was written down before, and may survive.
+                Err(Error::LogFailed) if self.last.is_some() => return Err(log.failure()),
+                appended => appended?,
+            });
         }
         Ok(())
     }

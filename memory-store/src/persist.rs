@@ -4,7 +4,9 @@ mod recovery;
 mod snapshot;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 use crate::clock::Clock;
 use crate::config::{Config, ZeroVectors};
@@ -28,6 +30,10 @@ pub(crate) struct Disk<P> {
     check: fn(&[u8]) -> serde_json::Result<()>,
     /// One snapshot at a time: the manifest that is in force.
     manifest: Mutex<Option<Manifest>>,
+    /// The thread that turns payloads into JSON for a snapshot.
+    writing: Mutex<Option<ThreadId>>,
+    /// How often files of before stayed behind.
+    cleanups_failed: AtomicU64,
     _lock: DirLock,
 }
 
@@ -86,16 +92,26 @@ pub(crate) fn fingerprint(config: &Config) -> u64 {
     u64::from(hash.finalize()) | (parts.len() as u64) << 32
 }
 
+impl<P> Disk<P> {
+    /// How often so far not all files of before could be removed.
+    pub(crate) fn cleanups_failed(&self) -> u64 {
+        self.cleanups_failed.load(Ordering::Relaxed)
+    }
+
+    /// A payload as it is written down, and read back at once: what JSON writes it does not always read (a NaN is written as `null`, a
+    /// value nested deeper than 128 is refused), and a store with such a payload could not be opened.
+    fn encode(&self, payload: &P) -> serde_json::Result<Vec<u8>> {
+        let encoded = (self.encode)(payload)?;
+        (self.check)(&encoded)?;
+        Ok(encoded)
+    }
+}
+
 impl<P, C> Shared<P, C> {
     /// A payload as it is written down; nothing in a store in memory. Code of the user's: not to be called under a lock.
-    ///
-    /// It is read back at once: what JSON writes it does not always read (a NaN is written as `null`, a value nested deeper than 128 is
-    /// refused), and a store with such a payload could not be opened.
     pub(crate) fn encode(&self, payload: &P) -> Result<Vec<u8>, Error> {
         let Some(disk) = &self.disk else { return Ok(Vec::new()) };
-        let encoded = (disk.encode)(payload)?;
-        (disk.check)(&encoded)?;
-        Ok(encoded)
+        Ok(disk.encode(payload)?)
     }
 }
 

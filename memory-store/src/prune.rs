@@ -120,13 +120,18 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             }
             report.remaining = writer.tally.memories - report.removed;
             let place = |&(segment, row): &(u32, u32)| (view.all_rows(segment as usize), row as usize);
+            let mut written = Ok(());
             if shared.disk.is_some() {
                 let ids: Vec<u64> = leaving.iter().map(place).map(|(rows, row)| rows.id(row)).collect();
-                journal.remove(&ids)?;
+                written = journal.remove(&ids);
+                if written.is_err() && journal.last().is_none() {
+                    return written.map(|()| report);
+                }
             }
+            // Also if the log failed half way, as for every change of which it has taken some.
             leaving.iter().map(place).for_each(|(rows, row)| writer.remove(shared, &rows, row));
             writer.drop_dead_segments(shared);
-            Ok(report)
+            written.map(|()| report)
         })?;
         crate::meter::pruned(report.removed as u64);
         Ok(report)

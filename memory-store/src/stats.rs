@@ -29,6 +29,9 @@ pub struct Stats {
     pub evicted_recurrences: u64,
     /// Dead rows whose memory has not been given back.
     pub dead: usize,
+    /// How often, at the opening and after snapshots, files of before stayed behind because the disk refused to remove them. The next
+    /// snapshot tries again.
+    pub cleanups_failed: u64,
 }
 
 impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
@@ -38,6 +41,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         let shared = &*self.shared;
         let now = shared.clock.now();
         let (view, mut stats) = shared.alone(|writer| (shared.view.load_full(), writer.counts()));
+        stats.cleanups_failed = shared.disk.as_ref().map_or(0, crate::persist::Disk::cleanups_failed);
         let mut ages = 0u128;
         for (rows, row) in view.now().iter() {
             let standing = crate::writer::standing(&shared.config, &rows, row);

@@ -160,8 +160,11 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
             Some(disk) => Journal::of(&disk.log, bytes)?,
             None => Journal::none(),
         };
-        let result = self.alone(|writer| change(writer, &mut journal));
+        let (result, retired) = self.locked(|writer| change(writer, &mut journal));
         *last = journal.last().or(*last);
+        // Payloads may go with what is retired, and their destructors may write: they are not to wait for the room that this has.
+        drop(journal);
+        drop(retired);
         result
     }
 
@@ -175,6 +178,11 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
 
     /// Does what leaves nothing to write down.
     pub(crate) fn alone<R>(&self, with: impl FnOnce(&mut Writer<P>) -> R) -> R {
+        self.locked(with).0
+    }
+
+    /// What is done under the lock, and what is to be dropped by one who holds no lock at all.
+    fn locked<R>(&self, with: impl FnOnce(&mut Writer<P>) -> R) -> (R, Vec<Arc<View<P>>>) {
         let mut writer: MutexGuard<'_, _> = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let evicted = writer.evicted();
         let result = with(&mut writer);
@@ -182,9 +190,8 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
         let retired = std::mem::take(&mut writer.retired);
         self.live.store(writer.tally.memories, Ordering::Release);
         drop(writer);
-        drop(retired);
         meter::levels(levels.0, levels.1, evicted);
-        result
+        (result, retired)
     }
 
     /// Runs `with` on a vector made ready, in memory that is used again.

@@ -273,6 +273,11 @@ impl Log {
         Ok(lsn)
     }
 
+    /// Why the log takes nothing any more, to one of whose records some were taken before it failed.
+    pub(crate) fn failure(&self) -> Error {
+        self.shared.lock().failure.as_ref().map_or(Error::LogFailed, Failure::error)
+    }
+
     /// Returns once a record has the durability of the log. The first to come writes and syncs all that is buffered, those that come
     /// meanwhile wait and are served together by the next.
     ///
@@ -344,7 +349,13 @@ impl Log {
             let next = older.get(at + 1).map_or(newest, |(next, _)| next.0);
             // In order and not past a failure: what is left is one stretch without a hole.
             let done = outcome.is_ok() && next <= up_to.0 + 1 && {
-                outcome = self.shared.files.remove(path).map_err(Error::io(path, Outcome::NotApplied));
+                outcome = match self.shared.files.remove(path) {
+                    // An attempt that was told of as failed may have removed it all the same.
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        Err(Error::io(path, Outcome::NotApplied)(error))
+                    }
+                    _ => Ok(()),
+                };
                 outcome.is_ok()
             };
             if !done {

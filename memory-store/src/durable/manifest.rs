@@ -82,14 +82,16 @@ impl Manifest {
         Err(Error::Incompatible { file: dir.join(NAME), reason })
     }
 
-    /// Whether a directory without a manifest is one of a store that has none yet, and not what is left of one: a store has a log before
-    /// it has any other file.
-    pub(crate) fn check_absent(files: &dyn Files, dir: &Path) -> Result<(), Error> {
+    /// Whether a directory without a manifest has no log either. It must not be what is left of a store: that has a log before it has any
+    /// other file.
+    pub(crate) fn is_new(files: &dyn Files, dir: &Path) -> Result<bool, Error> {
         let names = files.list(dir).map_err(Error::io(dir, Outcome::NotApplied))?;
-        let left = names.iter().find(|name| is_name(name));
-        match left.filter(|_| !names.iter().any(|name| name.starts_with("log-") && name.ends_with(".wal"))) {
+        if names.iter().any(|name| name.starts_with("log-") && name.ends_with(".wal")) {
+            return Ok(false);
+        }
+        match names.iter().find(|name| is_name(name)) {
             Some(left) => Err(Error::corrupt(&dir.join(NAME), 0, format!("it is not there, nor a log, but {left} is"))),
-            None => Ok(()),
+            None => Ok(true),
         }
     }
 
@@ -242,7 +244,7 @@ pub(crate) fn sweep(files: &dyn Files, dir: &Path, manifest: &Manifest) -> Resul
     }
     // The name of the manifest may have come from a run that could not sync the directory.
     files.sync_dir(dir).map_err(Error::io(dir, Outcome::NotApplied))?;
-    let mut removed = 0;
+    let (mut removed, mut outcome) = (0, Ok(()));
     for name in files.list(dir).map_err(Error::io(dir, Outcome::NotApplied))? {
         let unfinished = name.strip_suffix(".tmp").is_some_and(|stem| {
             let log = stem.starts_with("log-") && stem.ends_with(".wal");
@@ -254,11 +256,12 @@ pub(crate) fn sweep(files: &dyn Files, dir: &Path, manifest: &Manifest) -> Resul
                 Ok(()) => removed += 1,
                 // Vectors have a name for a moment, which is taken back while the store goes on.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io(&path, Outcome::NotApplied)(error)),
+                // The others go all the same.
+                Err(error) => outcome = outcome.and(Err(Error::io(&path, Outcome::NotApplied)(error))),
             }
         }
     }
-    Ok(removed)
+    outcome.map(|()| removed)
 }
 
 #[cfg(test)]

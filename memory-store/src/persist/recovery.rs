@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -49,14 +50,27 @@ pub struct TornWrite {
     pub bytes: u64,
 }
 
-/// Makes a directory, and those that it lies in: durably, since no file in it outlives what has no name.
-fn create_dir(dir: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> =
-        dir.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).collect();
+/// Makes a directory, and those that it lies in. Says how many were made.
+fn create_dir(dir: &Path) -> io::Result<usize> {
+    let missing = dir.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).count();
     fs::create_dir_all(dir)?;
-    for made in missing {
-        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::File::open(parent)?.sync_all()?;
+    Ok(missing)
+}
+
+/// Makes durable the name of a directory and of those that it lies in, since no file in it outlives what has no name. The `made` innermost
+/// are new, and another may have made the others and not come to this.
+fn sync_names(files: &dyn Files, dir: &Path, made: usize) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    for (depth, part) in dir.ancestors().filter(|part| !part.as_os_str().is_empty()).enumerate() {
+        let Some(parent) = part.parent() else { break };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match files.sync_dir(parent) {
+            // Where a store may make no directory none was made.
+            Err(error)
+                if depth >= made
+                    && matches!(error.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported) => {}
+            synced => synced?,
+        }
     }
     Ok(())
 }
@@ -90,14 +104,18 @@ where
     ///
     /// Files are left as they are: [`Error::Corrupt`] names the file and the place of a damage, [`Error::Incompatible`] is a store of other
     /// dimensions, another normalizer or another version, [`Error::Locked`] a directory that another store has, [`Error::Payload`] a payload
-    /// that is no `P`, [`Error::Io`] what the operating system refuses.
+    /// that is no `P`, [`Error::Io`] what the operating system refuses: all of it, as [`io::ErrorKind::Unsupported`], where that is not Linux.
     pub fn open_with(
         dir: impl AsRef<Path>,
         config: Config,
         durability: Durability,
         clock: C,
     ) -> Result<(Self, Recovery), Error> {
-        Self::open_on(Arc::new(OsFiles), dir.as_ref(), config, durability, clock)
+        let dir = dir.as_ref();
+        if !cfg!(target_os = "linux") {
+            return Err(Error::io(dir, Outcome::NotApplied)(io::ErrorKind::Unsupported.into()));
+        }
+        Self::open_on(Arc::new(OsFiles), dir, config, durability, clock)
     }
 
     pub(crate) fn open_on(
@@ -107,13 +125,16 @@ where
         durability: Durability,
         clock: C,
     ) -> Result<(Self, Recovery), Error> {
-        create_dir(dir).map_err(Error::io(dir, Outcome::NotApplied))?;
+        let made = create_dir(dir).map_err(Error::io(dir, Outcome::NotApplied))?;
         let lock = manifest::lock(&*files, dir)?;
         let (dim, fingerprint) = (config.dimensions as u32, fingerprint(&config));
         let manifest = Manifest::load(&*files, dir)?;
         match &manifest {
             Some(manifest) => manifest.check(dir, dim, fingerprint)?,
-            None => Manifest::check_absent(&*files, dir)?,
+            None if Manifest::is_new(&*files, dir)? => {
+                sync_names(&*files, dir, made).map_err(Error::io(dir, Outcome::NotApplied))?;
+            }
+            None => {}
         }
         let mut store = Shared::new(config, clock, Some(dir.to_owned()))?;
         let mut recovery = Recovery::default();
@@ -129,9 +150,8 @@ where
         recovery.replayed = found.records;
         recovery.torn = found.torn.map(|Torn { file, offset, bytes }| TornWrite { file, offset, bytes });
         recovery.memories = store.alone(|writer| writer.tally.memories);
-        if let Some(manifest) = &manifest {
-            manifest::sweep(&*files, dir, manifest)?;
-        }
+        let swept = manifest.as_ref().map(|manifest| manifest::sweep(&*files, dir, manifest));
+        let stayed = swept.is_some_and(|swept| swept.is_err());
         store.disk = Some(Disk {
             log,
             dir: dir.to_owned(),
@@ -139,6 +159,8 @@ where
             encode: serde_json::to_vec::<P>,
             check: |bytes| serde_json::from_slice::<P>(bytes).map(drop),
             manifest: Mutex::new(manifest),
+            writing: Mutex::new(None),
+            cleanups_failed: AtomicU64::new(stayed.into()),
             _lock: lock,
         });
         Ok((Self { shared: Arc::new(store) }, recovery))

@@ -1,6 +1,8 @@
 //! A store written down as a whole, while it goes on.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use super::{DEAD, Disk, PINNED, SEGMENT, STATE, fingerprint, segment_name, state, state_name};
 use crate::clock::{Clock, Timestamp};
@@ -49,18 +51,28 @@ impl State {
 impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     /// Writes the store down as a whole, so that it opens without the log of before, which is removed. Segments that have not changed
     /// are not written again. Queries and writes go on meanwhile; writes wait while what each memory counts for is copied, about 10 ms for
-    /// a million. Another snapshot waits for this one, so a payload must not take one while it is turned into JSON. In memory it does nothing.
+    /// a million. Another snapshot waits for this one. In memory it does nothing.
+    ///
+    /// Files of before that the disk refuses to remove are no error: the next snapshot, or opening, tries again, and
+    /// [`Stats::cleanups_failed`](crate::Stats::cleanups_failed) counts how often it came to that.
     ///
     /// # Errors
     ///
-    /// [`Error::Payload`] for a payload that is not to be turned into JSON, [`Error::Io`] and [`Error::LogFailed`] for what the disk refuses;
-    /// the store is on disk as before then, by its last snapshot and its log.
+    /// [`Error::Payload`] for a payload that is not to be turned into JSON or does not read back (one that has changed since it was written),
+    /// [`Error::Io`] and [`Error::LogFailed`] for what the disk refuses; the store is on disk as before then, by its last snapshot and its
+    /// log. [`Error::WouldDeadlock`] if a payload takes a snapshot while one writes it down; if it waits for another thread to take one, it waits
+    /// for ever.
     pub fn snapshot(&self) -> Result<(), Error> {
         let shared = &*self.shared;
         let Some(disk) = &shared.disk else { return Ok(()) };
+        if *disk.writing() == Some(thread::current().id()) {
+            return Err(Error::WouldDeadlock);
+        }
+        // Dropped after the lock is given back: payloads may go with it, whose destructors may take a snapshot.
+        let taken;
         let mut last = disk.manifest.lock().unwrap_or_else(PoisonError::into_inner);
         disk.log.rotate()?;
-        let taken = shared.alone(|writer| {
+        taken = shared.alone(|writer| {
             let view = shared.view.load_full();
             let mut state = State::with_capacity(view.all());
             let rows: Vec<usize> = (0..view.segments().len()).map(|at| view.all_rows(at).len()).collect();
@@ -75,8 +87,9 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         disk.log.sync()?;
         manifest.store(&*disk.files, &disk.dir)?;
         let manifest = last.insert(manifest);
-        disk.log.forget(manifest.lsn)?;
-        manifest::sweep(&*disk.files, &disk.dir, manifest)?;
+        // The snapshot has happened, whatever becomes of the files of before.
+        let cleanups = [disk.log.forget(manifest.lsn), manifest::sweep(&*disk.files, &disk.dir, manifest).map(drop)];
+        disk.cleanups_failed.fetch_add(cleanups.iter().any(Result::is_err).into(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -95,9 +108,32 @@ struct Taken<P> {
     uid: u64,
 }
 
+impl<P> Disk<P> {
+    fn writing(&self) -> MutexGuard<'_, Option<ThreadId>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says which thread writes a snapshot down, until it is dropped.
+struct Writing<'a, P>(&'a Disk<P>);
+
+impl<'a, P> Writing<'a, P> {
+    fn new(disk: &'a Disk<P>) -> Self {
+        *disk.writing() = Some(thread::current().id());
+        Self(disk)
+    }
+}
+
+impl<P> Drop for Writing<'_, P> {
+    fn drop(&mut self) {
+        *self.0.writing() = None;
+    }
+}
+
 impl<P: Send + Sync> Disk<P> {
     /// Writes what the last manifest does not name yet.
     fn write<C>(&self, shared: &Shared<P, C>, taken: &Taken<P>, last: Option<&Manifest>) -> Result<Manifest, Error> {
+        let _writing = Writing::new(self);
         let (dim, fingerprint) = (shared.config.dimensions as u32, fingerprint(&shared.config));
         let mut segments = Vec::new();
         for (at, &count) in taken.rows.iter().enumerate() {
@@ -145,7 +181,7 @@ impl<P: Send + Sync> Disk<P> {
         let (mut end, mut refused) = (0u64, None);
         file.stream(tag::PAYLOADS, |out| {
             for row in 0..rows.len() {
-                match (self.encode)(rows.payload(row)) {
+                match self.encode(rows.payload(row)) {
                     Ok(bytes) => {
                         end += bytes.len() as u64;
                         ends.push(end);

@@ -1,7 +1,11 @@
 //! Stores on a disk that fails, loses its power, or is looked at between two snapshots.
 
+mod payloads;
+mod promises;
+
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
