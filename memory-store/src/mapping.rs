@@ -31,6 +31,27 @@ impl Mapping {
         let mapped = unsafe { Mmap::map(file)? };
         Ok(Self(Some(mapped)))
     }
+
+    /// Asks for the pages before they are needed. Only a matter of speed.
+    pub(crate) fn prefetch(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(mapped) = &self.0 {
+            // A file system that gives no advice is as good.
+            let _ = mapped.advise(Advice::WillNeed);
+        }
+    }
+
+    /// A part of the file once it is in memory. `None` if it cannot be: a sector is not to be read, which a look at it would be told by a
+    /// signal, or the operating system cannot tell (Linux before 5.14).
+    pub(crate) fn populated(&self, start: usize, len: usize) -> Option<&[u8]> {
+        let part = self.get(start..)?.get(..len)?;
+        #[cfg(target_os = "linux")]
+        let is_there =
+            self.0.as_ref().is_some_and(|mapped| mapped.advise_range(Advice::PopulateRead, start, len).is_ok());
+        #[cfg(not(target_os = "linux"))]
+        let is_there = false;
+        is_there.then_some(part)
+    }
 }
 
 impl Deref for Mapping {

@@ -36,13 +36,15 @@ struct Section {
 impl SectionFile {
     /// Maps a file and checks all of it, on as many threads.
     ///
-    /// What is checked is read, and not looked at in memory: a sector that the disk does not give back is an error then, and no signal.
+    /// Nothing is looked at in memory before it is there: a sector that the disk does not give back is an error then, and no signal.
     pub(crate) fn open(dir: &Path, name: &str, expected: &SectionHeader, threads: usize) -> Result<Self, Error> {
         let path = dir.join(name);
         let failed = || Error::io(&path, Outcome::NotApplied);
         let file = fs::File::open(&path).map_err(failed())?;
         let bytes = Mapping::of(&file).map_err(failed())?;
-        let sections = Checked { file: &file, path: &path, size: bytes.len() }.check(expected, threads)?;
+        bytes.prefetch();
+        let checked = Checked { file: &file, mapped: Some(&bytes), path: &path, size: bytes.len() };
+        let sections = checked.check(expected, threads)?;
         Ok(Self { path, bytes, sections })
     }
 
@@ -74,6 +76,8 @@ impl SectionFile {
 #[derive(Debug, Clone, Copy)]
 struct Checked<'a> {
     file: &'a dyn File,
+    /// The same file, in memory.
+    mapped: Option<&'a Mapping>,
     path: &'a Path,
     size: usize,
 }
@@ -128,7 +132,7 @@ impl Checked<'_> {
         let first = AtomicUsize::new(usize::MAX);
         let damage: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         let work = || {
-            let mut buffer = vec![0; content.min(STRIDE * BLOCK)];
+            let mut buffer = Vec::new();
             loop {
                 let from = next.fetch_add(STRIDE, Ordering::Relaxed);
                 if from >= blocks.min(first.load(Ordering::Relaxed)) {
@@ -159,12 +163,18 @@ impl Checked<'_> {
         content: usize,
         checksums: &[u8],
         from: usize,
-        buffer: &mut [u8],
+        buffer: &mut Vec<u8>,
     ) -> Result<(), (usize, Error)> {
         let start = from * BLOCK;
-        let length = buffer.len().min(content - start);
-        let bytes = &mut buffer[..length];
-        self.read(bytes, start).map_err(|error| (from, error))?;
+        let length = (STRIDE * BLOCK).min(content - start);
+        let bytes = match self.mapped.and_then(|mapped| mapped.populated(start, length)) {
+            Some(bytes) => bytes,
+            None => {
+                buffer.resize(length, 0);
+                self.read(buffer, start).map_err(|error| (from, error))?;
+                buffer
+            }
+        };
         for (block, bytes) in (from..).zip(bytes.chunks(BLOCK)) {
             if crc32fast::hash(bytes).to_le_bytes() != checksums[block * 4..block * 4 + 4] {
                 let reason = "these 64 KiB do not match their checksum";
@@ -207,7 +217,7 @@ pub(in crate::durable) fn check_bytes(
     let path = Path::new("fuzzed");
     let files = SimFiles::with(&[(path.to_owned(), bytes.to_vec())].into());
     let file = files.open(path).expect("it is there");
-    let sections = Checked { file: &*file, path, size: bytes.len() }.check(expected, 1)?;
+    let sections = Checked { file: &*file, mapped: None, path, size: bytes.len() }.check(expected, 1)?;
     Ok(sections.iter().map(|section| section.start..section.end).collect())
 }
 
@@ -283,7 +293,7 @@ mod tests {
         for (sector, place) in [(0, 0), (70_000, 0), (2 << 20, 2 << 20), (size - 1, size - 64)] {
             for threads in [1, 3] {
                 let file = Scratched { file: fs::File::open(&path).expect("opened"), sector };
-                let checked = Checked { file: &file, path: &path, size: size as usize };
+                let checked = Checked { file: &file, mapped: None, path: &path, size: size as usize };
                 let Err(Error::Io { file, source, .. }) = checked.check(&header, threads) else {
                     panic!("byte {sector} was read")
                 };
