@@ -18,7 +18,14 @@ struct Kept {
     last_seen: Timestamp,
     pinned: bool,
     payload: u64,
+    payload_bytes: u32,
     incident: Option<&'static str>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Refused {
+    Full,
+    TooLarge,
 }
 
 /// The list, and what it is set to.
@@ -36,6 +43,9 @@ struct Settings {
     dedup: Option<Dedup>,
     recency: Recency,
     capacity: usize,
+    max_bytes: Option<u64>,
+    /// Bytes of a memory without its payload.
+    row_bytes: u64,
     full: CriticalFull,
     decay: DecayTable,
     scoring: Scoring,
@@ -44,6 +54,52 @@ struct Settings {
 impl Model {
     fn is_protected(kept: &Kept) -> bool {
         kept.pinned || kept.row.class == RetentionClass::Critical
+    }
+
+    fn bytes(&self) -> u64 {
+        self.kept.iter().map(|kept| self.bytes_of(kept.payload_bytes)).sum()
+    }
+
+    fn bytes_of(&self, payload: u32) -> u64 {
+        self.config.row_bytes + u64::from(payload)
+    }
+
+    /// Whether room can be made for a memory that takes so many bytes, the one of `id` or a new one.
+    fn check_room(&self, id: Option<u64>, payload: u32, class: RetentionClass) -> Result<(), Refused> {
+        let most = self.config.max_bytes.unwrap_or(u64::MAX);
+        if self.bytes_of(payload) > most {
+            return Err(Refused::TooLarge);
+        }
+        if class == RetentionClass::Critical && self.config.full == CriticalFull::Grow {
+            return Ok(());
+        }
+        let others = self.kept.iter().filter(|kept| Self::is_protected(kept) && Some(kept.row.id) != id);
+        let (count, bytes) =
+            others.fold((0, 0), |(count, bytes), kept| (count + 1, bytes + self.bytes_of(kept.payload_bytes)));
+        let is_full = id.is_none() && count >= self.config.capacity || bytes + self.bytes_of(payload) > most;
+        if is_full { Err(Refused::Full) } else { Ok(()) }
+    }
+
+    /// Evicts the lowest until `is_enough`, or nothing may go. Ages count from the latest moment that was ever seen.
+    fn evict_until(&mut self, is_enough: impl Fn(&Self) -> bool) {
+        while !is_enough(self) && self.kept.iter().any(|kept| !Self::is_protected(kept)) {
+            let candidates = self.kept.iter().enumerate().filter(|(_, kept)| !Self::is_protected(kept));
+            let (index, _) = candidates
+                .min_by(|a, b| {
+                    self.effective(a.1, self.newest)
+                        .total_cmp(&self.effective(b.1, self.newest))
+                        .then(a.1.row.id.cmp(&b.1.row.id))
+                })
+                .expect("something to evict");
+            self.evicted += 1;
+            self.evicted_recurrences += u64::from(self.kept[index].row.recurrence);
+            self.kept.remove(index);
+        }
+    }
+
+    fn evict_bytes(&mut self, more: u64) {
+        let most = self.config.max_bytes.unwrap_or(u64::MAX);
+        self.evict_until(|model| model.bytes() + more <= most);
     }
 
     fn effective(&self, kept: &Kept, now: Timestamp) -> f64 {
@@ -69,14 +125,18 @@ impl Model {
     fn write(
         &mut self,
         vector: &[f32],
-        payload: u64,
+        (payload, payload_bytes): (u64, u32),
         at: Timestamp,
         class: RetentionClass,
         importance: f32,
         incident: Option<&'static str>,
-    ) -> Result<Written, ()> {
+    ) -> Result<Written, Refused> {
         let found = self.config.dedup.and_then(|dedup| self.find_match(vector, dedup).map(|found| (found, dedup)));
         if let Some(((index, similarity), dedup)) = found {
+            if dedup.merge != MergePolicy::KeepFirst {
+                let kept = &self.kept[index];
+                self.check_room(Some(kept.row.id), payload_bytes, class.max(kept.row.class))?;
+            }
             let first_seen_counts = self.config.recency == Recency::FirstSeen;
             let kept = &mut self.kept[index];
             kept.last_seen = kept.last_seen.max(at);
@@ -87,7 +147,7 @@ impl Model {
                 MergePolicy::KeepFirst => {}
                 MergePolicy::KeepLatest => {
                     kept.row.vector = vector.to_vec();
-                    kept.payload = payload;
+                    (kept.payload, kept.payload_bytes) = (payload, payload_bytes);
                 }
                 MergePolicy::RunningMean => {
                     let norm = |v: &[f32]| v.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
@@ -95,36 +155,23 @@ impl Model {
                     let mean = kept.row.vector.iter().zip(vector);
                     kept.row.vector =
                         mean.map(|(&x, &y)| ((f64::from(x) / a * n + f64::from(y) / b) / (n + 1.0)) as f32).collect();
-                    kept.payload = payload;
+                    (kept.payload, kept.payload_bytes) = (payload, payload_bytes);
                 }
             }
             self.newest = self.newest.max(kept.row.seen);
             kept.row.recurrence += 1;
             kept.row.class = kept.row.class.max(class);
             kept.row.importance = kept.row.importance.max(importance);
-            return Ok(Written::Merged { id: MemoryId(kept.row.id), recurrence: kept.row.recurrence, similarity });
+            let (id, recurrence) = (MemoryId(kept.row.id), kept.row.recurrence);
+            if dedup.merge != MergePolicy::KeepFirst {
+                self.evict_bytes(0);
+            }
+            return Ok(Written::Merged { id, recurrence, similarity });
         }
-        let protected = self.kept.iter().filter(|kept| Self::is_protected(kept)).count();
-        let grows = class == RetentionClass::Critical && self.config.full == CriticalFull::Grow;
-        if protected >= self.config.capacity && !grows {
-            return Err(());
-        }
-        // Ages count from the latest moment that was ever seen.
+        self.check_room(None, payload_bytes, class)?;
         self.newest = self.newest.max(at);
-        let newest = self.newest;
-        while self.kept.len() >= self.config.capacity && self.kept.iter().any(|kept| !Self::is_protected(kept)) {
-            let candidates = self.kept.iter().enumerate().filter(|(_, kept)| !Self::is_protected(kept));
-            let (index, _) = candidates
-                .min_by(|a, b| {
-                    self.effective(a.1, newest)
-                        .total_cmp(&self.effective(b.1, newest))
-                        .then(a.1.row.id.cmp(&b.1.row.id))
-                })
-                .expect("something to evict");
-            self.evicted += 1;
-            self.evicted_recurrences += u64::from(self.kept[index].row.recurrence);
-            self.kept.remove(index);
-        }
+        self.evict_until(|model| model.kept.len() < model.config.capacity);
+        self.evict_bytes(self.bytes_of(payload_bytes));
         let id = self.next_id;
         self.next_id += 1;
         let row = oracle::Row {
@@ -137,7 +184,7 @@ impl Model {
             weight: 1.0,
             class,
         };
-        self.kept.push(Kept { row, last_seen: at, pinned: false, payload, incident });
+        self.kept.push(Kept { row, last_seen: at, pinned: false, payload, payload_bytes, incident });
         Ok(Written::Inserted(MemoryId(id)))
     }
 
@@ -152,7 +199,23 @@ fn vector(rng: &mut fastrand::Rng, centres: &[Vec<f32>]) -> Vec<f32> {
     centre.iter().map(|x| x + spread * (rng.f32() - 0.5)).collect()
 }
 
+/// Nothing, something, or more than some stores hold.
+fn payload_bytes(rng: &mut fastrand::Rng) -> u32 {
+    match rng.usize(..20) {
+        0 => rng.u32(..5_000),
+        1..8 => rng.u32(..300),
+        _ => 0,
+    }
+}
+
 const INCIDENTS: [&str; 3] = ["storm", "outage", "drift"];
+
+/// Bytes of a memory without its payload, as the capacity counts.
+fn row_bytes() -> u64 {
+    let store = MemoryStore::new(Config::builder(DIMENSIONS).build().expect("a configuration")).expect("a store");
+    store.write(Memory::new(&[1.0; DIMENSIONS], 0_u64)).expect("written");
+    store.stats().bytes
+}
 
 fn run(seed: u64, operations: usize) {
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -167,10 +230,13 @@ fn run(seed: u64, operations: usize) {
     } else {
         DecayTable::per_hour(0.1).rate(RetentionClass::High, 0.02).rate(RetentionClass::Low, 0.5)
     };
+    let row_bytes = row_bytes();
     let settings = Settings {
         dedup: (rng.usize(..4) > 0).then_some(dedup),
         recency: [Recency::FirstSeen, Recency::LastSeen, Recency::LastAccessed][rng.usize(..3)],
         capacity: [3, 40, 300, 100_000][rng.usize(..4)],
+        max_bytes: [None, None, Some(3 * row_bytes + 500), Some(40 * row_bytes), Some(200 * row_bytes)][rng.usize(..5)],
+        row_bytes,
         full: [CriticalFull::Reject, CriticalFull::Grow][rng.usize(..2)],
         decay,
         scoring: Scoring::default(),
@@ -179,7 +245,11 @@ fn run(seed: u64, operations: usize) {
         .dedup(settings.dedup)
         .recency(settings.recency)
         .decay(settings.decay.clone())
-        .capacity(Capacity { max_memories: settings.capacity, max_bytes: None, on_critical_full: settings.full })
+        .capacity(Capacity {
+            max_memories: settings.capacity,
+            max_bytes: settings.max_bytes,
+            on_critical_full: settings.full,
+        })
         .build()
         .expect("a configuration");
     let clock = ManualClock::default();
@@ -206,16 +276,17 @@ fn run(seed: u64, operations: usize) {
                 let class = RetentionClass::ALL[[0, 1, 2, 2, 1, 0, 1, 3][rng.usize(..8)]];
                 let importance = rng.f32();
                 let incident = (rng.usize(..5) == 0).then(|| INCIDENTS[rng.usize(..3)]);
-                let payload = rng.u64(..);
+                let (payload, payload_bytes) = (rng.u64(..), payload_bytes(&mut rng));
                 // Some are told late.
                 let late = if rng.usize(..8) == 0 { Duration::from_secs(rng.u64(..900_000)) } else { Duration::ZERO };
                 let seen = now.before(late);
                 let mut memory = Memory::new(&vector, payload).at(seen).class(class).importance(importance);
+                memory = memory.payload_bytes(payload_bytes);
                 if let Some(incident) = incident {
                     memory = memory.incident(incident);
                 }
                 let ours = store.write(memory);
-                let theirs = model.write(&vector, payload, seen, class, importance, incident);
+                let theirs = model.write(&vector, (payload, payload_bytes), seen, class, importance, incident);
                 match (ours, theirs) {
                     (Ok(ours), Ok(theirs)) => {
                         acknowledged += 1;
@@ -229,31 +300,47 @@ fn run(seed: u64, operations: usize) {
                         }
                         assert_eq!(ours.is_merged(), theirs.is_merged());
                     }
-                    (Err(Error::CapacityExhausted { .. }), Err(())) => {}
+                    (Err(Error::CapacityExhausted { .. }), Err(Refused::Full))
+                    | (Err(Error::TooLarge { .. }), Err(Refused::TooLarge)) => {}
                     (ours, theirs) => panic!("seed {seed}, operation {operation}: {ours:?} {theirs:?}"),
                 }
             }
             11 => {
                 let (vector, importance) = (vector(&mut rng, &centres), rng.f32());
                 let (payload, class) = (rng.u64(..), RetentionClass::ALL[rng.usize(..4)]);
-                let (with_vector, with_payload) = (rng.bool(), rng.bool());
+                let (with_vector, with_payload, bytes) = (rng.bool(), rng.bool(), payload_bytes(&mut rng));
                 let mut update = Update::new().importance(importance).class(class);
                 if with_vector {
                     update = update.vector(&vector);
                 }
                 if with_payload {
-                    update = update.payload(payload, 0);
+                    update = update.payload(payload, bytes);
                 }
-                let was_there = store.update(some_id, update).expect("a good update");
-                assert_eq!(was_there, model.get(some_id.0).is_some());
-                if let Some(kept) = model.get(some_id.0) {
-                    (kept.row.importance, kept.row.class) = (importance, class);
-                    if with_vector {
-                        kept.row.vector = vector;
+                let ours = store.update(some_id, update);
+                let kept_bytes = model.get(some_id.0).map(|kept| if with_payload { bytes } else { kept.payload_bytes });
+                let revises = with_vector || with_payload;
+                let refused = kept_bytes
+                    .filter(|_| revises)
+                    .and_then(|bytes| model.check_room(Some(some_id.0), bytes, class).err());
+                match (ours, refused) {
+                    (Ok(was_there), None) => {
+                        assert_eq!(was_there, kept_bytes.is_some());
+                        if let Some(kept) = model.get(some_id.0) {
+                            (kept.row.importance, kept.row.class) = (importance, class);
+                            if with_vector {
+                                kept.row.vector = vector;
+                            }
+                            if with_payload {
+                                (kept.payload, kept.payload_bytes) = (payload, bytes);
+                            }
+                            if revises {
+                                model.evict_bytes(0);
+                            }
+                        }
                     }
-                    if with_payload {
-                        kept.payload = payload;
-                    }
+                    (Err(Error::CapacityExhausted { .. }), Some(Refused::Full))
+                    | (Err(Error::TooLarge { .. }), Some(Refused::TooLarge)) => {}
+                    (ours, refused) => panic!("seed {seed}, operation {operation}: {ours:?} {refused:?}"),
                 }
             }
             12 => {
@@ -339,7 +426,7 @@ fn run(seed: u64, operations: usize) {
             let expected: u64 = model.kept.iter().map(|kept| u64::from(kept.row.recurrence)).sum();
             assert_eq!(stats.recurrences, expected);
             assert_eq!(stats.recurrences, acknowledged - stats.evicted_recurrences - removed, "nothing is lost");
-            assert_eq!(stats.evicted as usize, model.evicted);
+            assert_eq!((stats.bytes, stats.evicted as usize), (model.bytes(), model.evicted));
             assert_eq!(stats.evicted_recurrences, model.evicted_recurrences);
         }
     }

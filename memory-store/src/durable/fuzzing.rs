@@ -109,7 +109,8 @@ pub fn record(kind: u8, body: &[u8]) {
 type Store = MemoryStore<u8, ManualClock>;
 
 fn config() -> Config {
-    let capacity = Capacity { max_memories: 6, ..Capacity::default() };
+    // Of about four memories, and a payload that counts for something.
+    let capacity = Capacity { max_memories: 6, max_bytes: Some(500), ..Capacity::default() };
     Config::builder(2).capacity(capacity).build().expect("a configuration")
 }
 
@@ -154,12 +155,15 @@ fn use_store(files: &SimFiles) {
     assert!(hits.iter().all(|hit| store.get(hit.id).is_some()));
     for (number, vector) in [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.1], [1.0, 0.0]].iter().enumerate() {
         match store.write(Memory::new(vector, 7).at(Timestamp(number as i64)).incident("fuzzed")) {
-            Ok(_) | Err(Error::CapacityExhausted { .. }) => {}
+            Ok(_) | Err(Error::CapacityExhausted { .. } | Error::TooLarge { .. }) => {}
             Err(other) => panic!("{other}"),
         }
     }
     let first = store.replay(..).expect("a range").first().map_or(MemoryId(1), |memory| memory.id);
-    store.update(first, Update::new().vector(&[0.3, -1.0])).expect("updated");
+    match store.update(first, Update::new().vector(&[0.3, -1.0]).payload(3, 100)) {
+        Ok(_) | Err(Error::CapacityExhausted { .. } | Error::TooLarge { .. }) => {}
+        Err(other) => panic!("{other}"),
+    }
     store.remove(first).expect("removed");
     store.compact().expect("compacted");
     store.snapshot().expect("a snapshot");
