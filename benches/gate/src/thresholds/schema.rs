@@ -82,7 +82,7 @@ fn bench() -> Value {
                 "items": comparison(),
             },
             "rationale": { "type": "string", "description": "Why the limits are what they are." },
-            "waive": waiver(json!({
+            "waive": waiver(&json!({
                 "type": "number",
                 "exclusiveMinimum": 0,
                 "maximum": 1,
@@ -107,14 +107,14 @@ fn comparison() -> Value {
             "metric": { "enum": metrics },
             "at_least_times": times("How many times better ours must be: for rivals."),
             "at_most_times": times("How many times worse ours may be: for floors."),
-            "waive": waiver(times("The ratio below which it is not let pass.")),
+            "waive": waiver(&times("The ratio below which it is not let pass.")),
         }),
     );
     table["oneOf"] = json!([{ "required": ["at_least_times"] }, { "required": ["at_most_times"] }]);
     table
 }
 
-fn waiver(down_to: Value) -> Value {
+fn waiver(down_to: &Value) -> Value {
     object(
         "A miss that is let pass until a day.",
         &["until", "reason"],
