@@ -44,6 +44,34 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// The header of an event that lies outside of a batch, for its version in its stream; its data are its own. `None` if the content
+    /// has 4 GiB or more.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of_parts(
+        id: [u8; 16],
+        time: Timestamp,
+        content: [usize; 2],
+        version: u32,
+        schema_version: u16,
+        ids: [bool; 2],
+    ) -> Option<Self> {
+        let mut header = Self {
+            id,
+            time: [0; 2],
+            data: 0,
+            payload_len: u32::try_from(content[0]).ok()?,
+            metadata_len: u32::try_from(content[1]).ok()?,
+            stream: NO_STREAM,
+            version,
+            event_type: 0,
+            tag_set: 0,
+            schema_version,
+            flags: if ids[0] { CORRELATION } else { 0 } | if ids[1] { CAUSATION } else { 0 },
+        };
+        header.set_time(time);
+        Some(header)
+    }
+
     pub(crate) fn event_id(&self) -> EventId {
         EventId::from_bytes(self.id)
     }

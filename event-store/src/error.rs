@@ -89,4 +89,7 @@ pub enum ReadError {
     /// The store cannot be read now.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// What is stored is not what this store writes. A repetition reads the same.
+    #[error("malformed: {0}")]
+    Malformed(String),
 }

@@ -11,6 +11,8 @@ mod error;
 mod event;
 mod memory;
 mod name;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod query;
 mod read;
 mod recorded;
@@ -26,6 +28,8 @@ pub use error::{AppendError, Clause, ReadError};
 pub use event::{EventId, NewEvent, Position, StreamVersion, Timestamp};
 pub use memory::{EventRef, Events, EventsIter, MemoryOptions, MemoryStore, OptionsError};
 pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
+#[cfg(feature = "postgres")]
+pub use postgres::{PgError, PgOptions, PostgresStore};
 pub use query::{Query, QueryError, QueryItem, QueryItems};
 pub use read::{Read, Source};
 pub use recorded::RecordedEvent;
@@ -34,3 +38,6 @@ pub use store::{BoxFuture, BoxStream, DynEventStore, EventStore};
 pub use subscription::{
     AcknowledgeError, Acknowledger, Delivery, Feed, More, Page, Start, Subscribe, SubscribeError, Subscription,
 };
+
+#[cfg(feature = "postgres")]
+pub use {deadpool_postgres, tokio_postgres};

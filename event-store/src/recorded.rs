@@ -58,6 +58,23 @@ impl RecordedEvent {
         Self { position, header, subject, data }
     }
 
+    /// Whether this is how an event with `header` and `data` is recorded in `stream`, wherever that is.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn has_content_of(
+        &self,
+        header: &Header,
+        data: &[u8],
+        stream: Option<&StreamId>,
+        event_type: &EventType,
+        tags: &Tags,
+    ) -> bool {
+        header.has_content_of(&self.header)
+            && self.subject.stream.as_ref() == stream
+            && self.subject.event_type == *event_type
+            && self.subject.tags == *tags
+            && *self.data == *data
+    }
+
     /// Place in the order of the store.
     #[must_use]
     pub fn position(&self) -> Position {

@@ -13,7 +13,7 @@ use toml_edit::{DocumentMut, Item};
 const IMPORTS: &[(&str, &[&str], &[&str])] = &[
     ("benches", &[], &["ephemeral-postgres", "harness"]),
     ("ephemeral-postgres", &[], &["harness"]),
-    ("event-store", &[], &["harness"]),
+    ("event-store", &[], &["ephemeral-postgres", "harness"]),
     ("gate", &["harness"], &[]),
     ("harness", &[], &[]),
     ("memory-store", &[], &["harness"]),

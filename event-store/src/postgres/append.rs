@@ -1,0 +1,513 @@
+//! Appends, and the groups that they are written in.
+//!
+//! One call is under way at a time: the head's lock would let no second one go on. An append that finds nobody at work is a call of its own,
+//! made by its own future, without a task in between. What comes meanwhile waits, and is a group in one call of a task of the store.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Transaction;
+use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::types::{ToSql, Type};
+
+use super::Shared;
+use super::call::{Call, Judged, Match, STATEMENT, TYPES, Verdict, number};
+use super::guard::describe;
+use super::rows::{COLUMNS, Rows};
+use crate::append::{Append, Appended};
+use crate::batch::{Header, NO_STREAM};
+use crate::error::{AppendError, Clause};
+use crate::event::{EventId, Position, StreamVersion};
+use crate::recorded::RecordedEvent;
+use crate::sync::HashSeed;
+
+/// Appends, events and bytes of a group at most, but for one append that is larger.
+const GROUP_APPENDS: usize = 1_024;
+const GROUP_EVENTS: usize = 8_192;
+const GROUP_BYTES: u64 = 8 << 20;
+/// Events that are held against the conditions of a group at most.
+const GROUP_COMPARISONS: usize = 20_000;
+
+/// How often an append is sent whose transaction the server gave up.
+const ATTEMPTS: u32 = 6;
+/// The first pause between two of them; each next one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// What an append that waits for its turn will be told.
+type Answer = Result<Judged, AppendError>;
+
+/// The appends that wait, and whether somebody is at work.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<QueueState>,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    is_busy: bool,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    append: Arc<Append>,
+    answer: oneshot::Sender<Answer>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Queue {
+    pub(super) fn new(room: usize) -> Self {
+        Self { state: Mutex::default(), room: Arc::new(Semaphore::new(room)) }
+    }
+
+    /// Whether nobody is at work, who would come to it: then the turn is the caller's.
+    fn push(&self, waiting: Waiting) -> bool {
+        let mut queue = self.lock();
+        queue.waiting.push_back(waiting);
+        !std::mem::replace(&mut queue.is_busy, true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        // Nothing under this lock can break off half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to make calls: there is one.
+struct Turn<'a> {
+    shared: &'a Arc<Shared>,
+}
+
+impl<'a> Turn<'a> {
+    /// The turn if nobody is at work and nobody waits.
+    fn take(shared: &'a Arc<Shared>) -> Option<Self> {
+        let mut queue = shared.queue.lock();
+        let is_free = !queue.is_busy && queue.waiting.is_empty();
+        queue.is_busy |= is_free;
+        drop(queue);
+        is_free.then_some(Self { shared })
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// Hands the turn to those who wait, also if the append was given up half-way.
+    fn drop(&mut self) {
+        let mut queue = self.shared.queue.lock();
+        queue.is_busy = !queue.waiting.is_empty();
+        let is_busy = queue.is_busy;
+        drop(queue);
+        if is_busy {
+            let rounds = Rounds { shared: Arc::clone(self.shared), is_done: false };
+            self.shared.runtime.spawn(rounds.run());
+        }
+    }
+}
+
+/// The turn in the hands of a task.
+struct Rounds {
+    shared: Arc<Shared>,
+    is_done: bool,
+}
+
+impl Rounds {
+    /// Makes a call for each group until nobody waits.
+    async fn run(mut self) {
+        while let Some(group) = self.next_group() {
+            let appends: Vec<&Append> = group.appends.iter().map(|waiting| &*waiting.append).collect();
+            let answers = self.shared.judge_all(&appends, &group.matches).await;
+            for (waiting, answer) in group.appends.into_iter().zip(answers) {
+                let _ = waiting.answer.send(answer);
+            }
+        }
+    }
+
+    /// Those who waited longest and may share a call; `None` ends the turn.
+    fn next_group(&mut self) -> Option<Group> {
+        let mut queue = self.shared.queue.lock();
+        let mut group = Group::default();
+        let mut given_up = Vec::new();
+        while let Some(waiting) = queue.waiting.pop_front() {
+            if waiting.answer.is_closed() {
+                given_up.push(waiting);
+            } else if let Err(waiting) = group.add(waiting) {
+                queue.waiting.push_front(waiting);
+                break;
+            }
+        }
+        if group.appends.is_empty() {
+            queue.is_busy = false;
+            self.is_done = true;
+        }
+        drop(queue);
+        drop(given_up);
+        (!self.is_done).then_some(group)
+    }
+}
+
+impl Drop for Rounds {
+    /// Where the runtime ends in between, nobody is left to make calls.
+    fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
+        let mut queue = self.shared.queue.lock();
+        queue.is_busy = false;
+        let waiting = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        for waiting in waiting {
+            let _ = waiting.answer.send(Err(AppendError::Unavailable("the runtime has ended".to_owned())));
+        }
+    }
+}
+
+/// Appends that share a call.
+#[derive(Default)]
+struct Group {
+    appends: Vec<Waiting>,
+    /// For each, what matches its condition among those before.
+    matches: Vec<Vec<Match>>,
+    ids: HashSet<EventId, HashSeed>,
+    events: usize,
+    bytes: u64,
+    comparisons: usize,
+}
+
+impl Group {
+    /// Adds an append, or gives it back if it has to wait for the next group: the group is full, or an earlier append of it has one of
+    /// its ids, which is then recorded.
+    fn add(&mut self, waiting: Waiting) -> Result<(), Waiting> {
+        let append = &*waiting.append;
+        let comparisons = if append.condition.is_some() { self.events } else { 0 };
+        let is_full = self.appends.len() >= GROUP_APPENDS
+            || self.events + append.len() > GROUP_EVENTS
+            || self.bytes + append.bytes() > GROUP_BYTES
+            || self.comparisons + comparisons > GROUP_COMPARISONS;
+        let ids = || append.batch.headers.iter().map(Header::event_id);
+        if !self.appends.is_empty() && (is_full || ids().any(|id| self.ids.contains(&id))) {
+            return Err(waiting);
+        }
+        self.ids.extend(ids());
+        self.events += append.len();
+        self.bytes += append.bytes();
+        self.comparisons += comparisons;
+        self.matches.push(self.matches_of(append));
+        self.appends.push(waiting);
+        Ok(())
+    }
+
+    /// The events of earlier appends that match the condition of `append`.
+    fn matches_of(&self, append: &Append) -> Vec<Match> {
+        let Some(condition) = append.condition.as_deref() else { return Vec::new() };
+        let clauses = [(false, condition.boundary().map(|(query, _)| query)), (true, condition.existence())];
+        let mut matches = Vec::new();
+        for (is_existence, query) in
+            clauses.into_iter().filter_map(|(is_existence, query)| Some((is_existence, query?)))
+        {
+            for (index, earlier) in self.appends.iter().enumerate() {
+                let batch = &earlier.append.batch;
+                let found = batch.headers.iter().enumerate().filter(|(_, header)| {
+                    query.matches(&batch.types[header.event_type as usize], &batch.tag_sets[header.tag_set as usize])
+                });
+                matches.extend(found.map(|(event, _)| Match { append: index, event, is_existence }));
+            }
+        }
+        matches
+    }
+}
+
+/// Why a call has no verdicts.
+enum Refused {
+    /// The server gave the transaction up for the sake of others: nothing was applied, and it may go better the next time.
+    Aborted(String),
+    /// Nothing was applied. `may_be_one`: what is wrong may be wrong with one append of the group.
+    Unavailable { why: String, may_be_one: bool },
+    /// The call was sent, and no answer came.
+    Unknown(String),
+}
+
+impl From<Refused> for AppendError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Aborted(why) | Refused::Unavailable { why, .. } => Self::Unavailable(why),
+            Refused::Unknown(why) => Self::Unknown(why),
+        }
+    }
+}
+
+impl Refused {
+    fn nothing_sent(why: String) -> Self {
+        Self::Unavailable { why, may_be_one: false }
+    }
+
+    /// What an error says that came for a call that was sent.
+    fn of(error: &tokio_postgres::Error) -> Self {
+        let why = describe(error);
+        let Some(answer) = error.as_db_error() else { return Self::Unknown(why) };
+        let code = answer.code();
+        let is_over = answer.parsed_severity() != Some(Severity::Error) || code.code().starts_with("57P");
+        if is_over {
+            return Self::Unknown(why);
+        }
+        if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code) {
+            return Self::Aborted(why);
+        }
+        let is_about_all = [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED].contains(code);
+        Self::Unavailable { why, may_be_one: !is_about_all }
+    }
+}
+
+impl Shared {
+    /// Writes all of `append` or nothing.
+    pub(super) async fn append(self: &Arc<Self>, append: Append) -> Result<Appended, AppendError> {
+        self.check_size(&append)?;
+        let (append, judged) = match Turn::take(self) {
+            Some(turn) => {
+                let judged = self.judge_alone(&append).await;
+                drop(turn);
+                (Arc::new(append), judged?)
+            }
+            None => {
+                let append = Arc::new(append);
+                let judged = self.wait_for_turn(Arc::clone(&append)).await?;
+                (append, judged)
+            }
+        };
+        if let Verdict::Taken(0, position) = judged.verdict {
+            let fetching = self.recorded(position, append.len());
+            let recorded = fetching.await.map_err(|why| AppendError::Unknown(format!("a repetition? {why}")))?;
+            return repetition(&append, position, &recorded);
+        }
+        appended(&append, judged)
+    }
+
+    async fn wait_for_turn(self: &Arc<Self>, append: Arc<Append>) -> Answer {
+        let gone = |_| AppendError::Unavailable("the store is closed".to_owned());
+        let place = Arc::clone(&self.queue.room).acquire_owned().await.map_err(gone)?;
+        let (answer, answered) = oneshot::channel();
+        if self.queue.push(Waiting { append, answer, _place: place }) {
+            drop(Turn { shared: self });
+        }
+        answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the call was broken off".to_owned())))
+    }
+
+    fn check_size(&self, append: &Append) -> Result<(), AppendError> {
+        let options = &self.options;
+        let sizes = [(append.batch.largest, options.max_event_bytes), (append.bytes(), options.max_append_bytes)];
+        match sizes.into_iter().find(|(size, limit)| size > limit) {
+            Some((size, limit)) => Err(AppendError::TooLarge { size, limit }),
+            None => Ok(()),
+        }
+    }
+
+    /// An answer for each append. What is wrong with one of them is its own affair.
+    async fn judge_all(self: &Arc<Self>, appends: &[&Append], matches: &[Vec<Match>]) -> Vec<Answer> {
+        match self.judge(appends, matches).await {
+            Ok(judged) => judged.into_iter().map(Ok).collect(),
+            Err(Refused::Unavailable { may_be_one: true, .. }) if appends.len() > 1 => {
+                let mut answers = Vec::with_capacity(appends.len());
+                for append in appends {
+                    answers.push(self.judge_alone(append).await);
+                }
+                answers
+            }
+            Err(refused) => {
+                let error = AppendError::from(refused);
+                appends.iter().map(|_| Err(error.clone())).collect()
+            }
+        }
+    }
+
+    async fn judge_alone(self: &Arc<Self>, append: &Append) -> Answer {
+        let judged = self.judge(&[append], &[Vec::new()]).await?;
+        judged.into_iter().next().ok_or_else(|| AppendError::Unknown("the server answered nothing".to_owned()))
+    }
+
+    /// The verdicts of one call, which is repeated as long as the server gives its transaction up.
+    async fn judge(self: &Arc<Self>, appends: &[&Append], matches: &[Vec<Match>]) -> Result<Vec<Judged>, Refused> {
+        let mut call = Call::new(true, &self.lock_timeout);
+        for (append, matches) in appends.iter().zip(matches) {
+            call.add(append, matches);
+        }
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            match self.send(&call).await {
+                Err(Refused::Aborted(_)) if attempt < ATTEMPTS => {}
+                Err(refused) => return Err(refused),
+                Ok(answer) => {
+                    let judged =
+                        call.verdicts(&answer).ok_or_else(|| Refused::Unknown("a strange answer".to_owned()))?;
+                    self.has_written(appends, &judged);
+                    return Ok(judged);
+                }
+            }
+            sleep(pause.mul_f64(jitter())).await;
+            pause *= 2;
+        }
+        Err(Refused::nothing_sent("never tried".to_owned()))
+    }
+
+    async fn send(&self, call: &Call<'_>) -> Result<Vec<i64>, Refused> {
+        let lease = self.lessor.lease().await.map_err(Refused::nothing_sent)?;
+        let client = lease.begin();
+        let late = || format!("no answer in {:?}", self.options.answer_timeout);
+        let preparing = timeout(self.options.answer_timeout, client.prepare_typed_cached(STATEMENT, &TYPES));
+        let statement = preparing.await.map_err(|_| Refused::nothing_sent(late()))?;
+        let statement = match statement {
+            Ok(statement) => statement,
+            Err(error) => {
+                lease.end();
+                return Err(Refused::nothing_sent(describe(&error)));
+            }
+        };
+        let parameters = call.parameters();
+        let asking = timeout(self.options.answer_timeout, client.query_one(&statement, &parameters));
+        let answer = asking.await.map_err(|_| Refused::Unknown(late()))?;
+        lease.end();
+        answer.and_then(|row| row.try_get(0)).map_err(|error| Refused::of(&error))
+    }
+
+    /// Tells subscriptions, here and elsewhere, what was written.
+    fn has_written(self: &Arc<Self>, appends: &[&Append], judged: &[Judged]) {
+        let last = appends.iter().zip(judged).rev().find_map(|(append, judged)| match judged.verdict {
+            Verdict::Written(first) => Some(first.get() + append.len() as u64 - 1),
+            _ => None,
+        });
+        if let Some(last) = last {
+            self.announce(last);
+        }
+    }
+
+    /// The `count` events from `first` on, as far as they are there.
+    async fn recorded(&self, first: Position, count: usize) -> Result<Vec<RecordedEvent>, String> {
+        let lease = self.lessor.lease().await?;
+        let client = lease.begin();
+        let (statement, from, to) = range(first, count);
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&from, Type::INT8), (&to, Type::INT8)];
+        let asking = timeout(self.options.answer_timeout, client.query_typed(&statement, &parameters));
+        let rows = asking.await.map_err(|_| format!("no answer in {:?}", self.options.answer_timeout))?;
+        lease.end();
+        events_of(&rows.map_err(|error| describe(&error))?)
+    }
+
+    /// As [`Shared::append`], in a transaction of the caller's.
+    pub(super) async fn append_in(
+        &self,
+        transaction: &Transaction<'_>,
+        append: &Append,
+    ) -> Result<Appended, AppendError> {
+        self.check_size(append)?;
+        // Whatever is answered, and if nothing is: nothing is applied before the caller commits.
+        let unavailable = |error: &tokio_postgres::Error| AppendError::Unavailable(describe(error));
+        let mut call = Call::new(false, &self.lock_timeout);
+        call.add(append, &[]);
+        let values = call.parameters();
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = values.into_iter().zip(TYPES).collect();
+        let asking = self.in_time(transaction.query_typed_one(STATEMENT, &parameters));
+        let answer: Vec<i64> = asking.await?.and_then(|row| row.try_get(0)).map_err(|error| unavailable(&error))?;
+        let judged = call.verdicts(&answer).and_then(|judged| judged.into_iter().next());
+        let judged = judged.ok_or_else(|| AppendError::Unavailable("a strange answer".to_owned()))?;
+        if let Verdict::Taken(0, position) = judged.verdict {
+            let (statement, from, to) = range(position, append.len());
+            let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&from, Type::INT8), (&to, Type::INT8)];
+            let asking = self.in_time(transaction.query_typed(&statement, &parameters));
+            let rows = asking.await?.map_err(|error| unavailable(&error))?;
+            let recorded = events_of(&rows).map_err(AppendError::Unavailable)?;
+            return repetition(append, position, &recorded);
+        }
+        appended(append, judged)
+    }
+
+    async fn in_time<T>(&self, asking: impl Future<Output = T>) -> Result<T, AppendError> {
+        let late = |_| AppendError::Unavailable(format!("no answer in {:?}", self.options.answer_timeout));
+        timeout(self.options.answer_timeout, asking).await.map_err(late)
+    }
+}
+
+/// The statement for the `count` events from `first` on, and its parameters.
+fn range(first: Position, count: usize) -> (String, i64, i64) {
+    let statement =
+        format!("SELECT 0::bigint, {COLUMNS} FROM es_events e WHERE e.position BETWEEN $1 AND $2 ORDER BY e.position");
+    (statement, number(first.get()), number(first.get() + count as u64 - 1))
+}
+
+fn events_of(rows: &[tokio_postgres::Row]) -> Result<Vec<RecordedEvent>, String> {
+    let mut events = Rows::new();
+    for row in rows {
+        events.push(row).map_err(|error| error.to_string())?;
+    }
+    Ok(events.take().events)
+}
+
+/// The answer to an append whose first id is taken: `recorded` are the events from there on.
+fn repetition(append: &Append, first: Position, recorded: &[RecordedEvent]) -> Result<Appended, AppendError> {
+    let batch = &append.batch;
+    let stream_of = |header: &Header| match header.stream {
+        NO_STREAM => None,
+        target => Some(&append.targets[target as usize].stream),
+    };
+    let is_same = |(place, header): (usize, &Header)| {
+        recorded.get(place).is_some_and(|recorded| {
+            recorded.position().get() == first.get() + place as u64
+                && recorded.has_content_of(
+                    header,
+                    batch.data_of(place),
+                    stream_of(header),
+                    &batch.types[header.event_type as usize],
+                    &batch.tag_sets[header.tag_set as usize],
+                )
+        })
+    };
+    if !batch.headers.iter().enumerate().all(is_same) {
+        return Err(AppendError::DuplicateEventId { id: batch.headers[0].event_id(), position: first });
+    }
+    let written = append.targets.iter().filter(|target| target.count > 0);
+    let versions = written.filter_map(|target| {
+        let last = batch.headers.iter().rposition(|header| stream_of(header) == Some(&target.stream))?;
+        Some((target.stream.clone(), recorded[last].stream_version()?))
+    });
+    Ok(Appended::new(Some((first, behind(first, append.len() - 1)?)), versions, true))
+}
+
+/// The answer to any other append.
+fn appended(append: &Append, judged: Judged) -> Result<Appended, AppendError> {
+    let Judged { verdict, versions } = judged;
+    let positions = match verdict {
+        Verdict::Written(first) => Some((first, behind(first, append.len() - 1)?)),
+        Verdict::Checked => None,
+        Verdict::WrongVersion(target, actual) => {
+            let Some(target) = append.targets.get(target) else {
+                return Err(AppendError::Unavailable("a strange answer".to_owned()));
+            };
+            let (stream, expected) = (target.stream.clone(), target.expected);
+            return Err(AppendError::WrongExpectedVersion { stream, expected, actual: actual.map(StreamVersion::new) });
+        }
+        Verdict::Boundary(position) => return Err(AppendError::ConditionFailed { clause: Clause::Boundary, position }),
+        Verdict::Existence(position) => {
+            return Err(AppendError::ConditionFailed { clause: Clause::Existence, position });
+        }
+        Verdict::Taken(event, position) => {
+            let id = append.batch.headers.get(event).map_or(EventId::from_u128(0), Header::event_id);
+            return Err(AppendError::DuplicateEventId { id, position });
+        }
+    };
+    let reached = append.targets.iter().zip(versions).filter(|(target, _)| target.count > 0 || append.is_empty());
+    let versions = reached.filter_map(|(target, last)| Some((target.stream.clone(), StreamVersion::new(last?))));
+    Ok(Appended::new(positions, versions, false))
+}
+
+/// The position `events` behind `first`.
+fn behind(first: Position, events: usize) -> Result<Position, AppendError> {
+    let position = Position::new(first.get() + events as u64);
+    position.ok_or_else(|| AppendError::Unknown("a strange answer".to_owned()))
+}
+
+/// From a half to one and a half, evenly.
+fn jitter() -> f64 {
+    use std::hash::BuildHasher as _;
+    0.5 + (std::hash::RandomState::new().hash_one(0) >> 11) as f64 / (1_u64 << 53) as f64
+}
