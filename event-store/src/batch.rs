@@ -109,6 +109,11 @@ impl Header {
         self.data_start() + self.payload_len() + self.metadata_len() + 16 * ids
     }
 
+    /// Lets the event's data begin at byte `start`.
+    pub(crate) fn move_data(&mut self, start: u32) {
+        self.data = start;
+    }
+
     /// Moves the event's data by `bytes`.
     pub(crate) fn rebase(&mut self, bytes: u32) {
         self.data += bytes;

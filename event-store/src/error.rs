@@ -82,6 +82,18 @@ impl std::fmt::Display for Clause {
     }
 }
 
+/// Why events were not removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveError {
+    /// The store cannot remove events now. Nothing was removed.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The outcome is not known: the call was sent and no answer came. Repeat it.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
 /// Why a read did not succeed. The in-memory store has no such reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

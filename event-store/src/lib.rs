@@ -24,9 +24,9 @@ mod sync;
 pub mod testkit;
 
 pub use append::{Append, AppendCondition, Appended, ExpectedVersion};
-pub use error::{AppendError, Clause, ReadError};
+pub use error::{AppendError, Clause, ReadError, RemoveError};
 pub use event::{EventId, NewEvent, Position, StreamVersion, Timestamp};
-pub use memory::{EventRef, Events, EventsIter, MemoryOptions, MemoryStore, OptionsError};
+pub use memory::{EventRef, Events, EventsIter, MemoryOptions, MemoryStore, OptionsError, Removed};
 pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
 #[cfg(feature = "postgres")]
 pub use postgres::{PgError, PgOptions, PostgresStore};

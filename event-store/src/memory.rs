@@ -31,7 +31,7 @@ use self::names::Names;
 use self::reading::{MemoryRead, Owned, most_events, walk, walk_stretches};
 use self::writer::Writer;
 use crate::append::{Append, Appended};
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, ReadError, RemoveError};
 use crate::event::{Position, StreamVersion};
 use crate::name::StreamId;
 use crate::read::Read;
@@ -39,7 +39,7 @@ use crate::recorded::RecordedEvent;
 use crate::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use crate::store::EventStore;
 use crate::subscription::{Subscribe, Subscription};
-use crate::sync::Mutex;
+use crate::sync::{ArcSwap, Mutex};
 
 /// An event store in memory: for tests, for caches, for processes whose state may go with them.
 ///
@@ -71,14 +71,15 @@ pub struct MemoryStore {
 
 /// What the store and its subscriptions have in common.
 struct Shared {
-    log: Arc<Log>,
+    /// Replaced by one with the same events when memory of removed ones is freed.
+    log: ArcSwap<Log>,
     names: Names,
     writer: Mutex<Writer>,
 }
 
 impl Shared {
     fn head(&self) -> Option<Position> {
-        Position::new(u64::from(self.log.view().len()))
+        Position::new(u64::from(self.log.load().view().len()))
     }
 }
 
@@ -88,6 +89,16 @@ impl Drop for MemoryStore {
         let sleepers = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner).sleepers.close();
         wake(sleepers);
     }
+}
+
+/// What was removed of a [`MemoryStore`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Removed {
+    /// Events that were removed since the store was made.
+    pub events: u64,
+    /// Bytes of them that are not freed yet: content, and 56 an event.
+    pub bytes_held: u64,
 }
 
 /// Bounds of a [`MemoryStore`].
@@ -170,7 +181,8 @@ impl MemoryStore {
     fn of(options: MemoryOptions) -> Self {
         let (log, log_writer) = Log::new();
         let (names, names_writer) = Names::new();
-        let shared = Shared { log, names, writer: Mutex::new(Writer::new(log_writer, names_writer)) };
+        let shared =
+            Shared { log: ArcSwap::new(log), names, writer: Mutex::new(Writer::new(log_writer, names_writer)) };
         Self { shared: Arc::new(shared), options, snapshots: RwLock::default() }
     }
 
@@ -206,7 +218,8 @@ impl MemoryStore {
     /// The events are those committed when the scan began. No lock is held: `visit` may do as it likes, appending included.
     /// Cost: no allocation for a stream, for all events, or for a query of one item with two tags.
     pub fn scan<R>(&self, read: &Read, mut visit: impl FnMut(EventRef<'_>) -> ControlFlow<R>) -> Option<R> {
-        walk(&self.shared.names, self.shared.log.view(), read, |run, event| {
+        let log = self.shared.log.load();
+        walk(&self.shared.names, log.view(), read, |run, event| {
             visit(EventRef::new(&self.shared.names, run.event(event), event))
         })
     }
@@ -216,8 +229,9 @@ impl MemoryStore {
     /// Cost: for a stream or for all events that of finding where they lie, not that of each event; for a query that of each match.
     #[must_use]
     pub fn events_now(&self, read: &Read) -> Events {
-        let view = self.shared.log.view();
-        let mut events = Events::new(Arc::clone(&self.shared), view.len(), read.backwards);
+        let log = self.shared.log.load_full();
+        let view = log.view();
+        let mut events = Events::new(Arc::clone(&self.shared), Arc::clone(&log), view.len(), read.backwards);
         walk_stretches(&self.shared.names, view, read, &mut events);
         events
     }
@@ -227,7 +241,8 @@ impl MemoryStore {
     #[must_use]
     pub fn read_now(&self, read: &Read) -> Vec<RecordedEvent> {
         let mut owned = Owned::new(&self.shared.names);
-        let view = self.shared.log.view();
+        let log = self.shared.log.load();
+        let view = log.view();
         let mut events = Vec::with_capacity(most_events(&self.shared.names, view, read));
         walk(&self.shared.names, view, read, |run, event| {
             events.push(owned.event(run, event));
@@ -236,7 +251,7 @@ impl MemoryStore {
         events
     }
 
-    /// The last position; `None` for an empty store. One atomic load.
+    /// The last position, also if its event is removed; `None` for a store that never had one. Two atomic loads.
     #[must_use]
     pub fn head_now(&self) -> Option<Position> {
         self.shared.head()
@@ -245,9 +260,65 @@ impl MemoryStore {
     /// The version of the last event of `stream`; `None` if it has none. One hash look-up.
     #[must_use]
     pub fn stream_version_now(&self, stream: &StreamId) -> Option<StreamVersion> {
-        let view = self.shared.log.view();
-        let count = self.shared.names.streams.postings(stream.as_str())?.view(view.len()).len();
-        count.checked_sub(1).map(|last| StreamVersion::new(u64::from(last)))
+        self.versions(stream).map(|(_, last)| last)
+    }
+
+    /// The versions of the first and the last event of `stream`; `None` if it has none.
+    fn versions(&self, stream: &StreamId) -> Option<(StreamVersion, StreamVersion)> {
+        let log = self.shared.log.load();
+        let postings = self.shared.names.streams.postings(stream.as_str())?.view(log.view().len());
+        let (first, count) = (postings.removed(), postings.len());
+        (first < count)
+            .then(|| (u64::from(first), u64::from(count) - 1))
+            .map(|(first, last)| (StreamVersion::new(first), StreamVersion::new(last)))
+    }
+
+    /// Removes the events of `stream` below version `before`: see [`EventStore::truncate_stream`]. Returns how many there were.
+    ///
+    /// Cost: a hash look-up for each event, under the writers' lock. Memory goes a block at a time, see [`MemoryStore::removed_now`].
+    ///
+    /// # Errors
+    /// [`RemoveError::Unavailable`] if an earlier append broke off inside the store.
+    pub fn truncate_stream_now(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        self.remove(stream, Some(before))
+    }
+
+    /// Removes all events of `stream` and its snapshot: see [`EventStore::delete_stream`]. Returns how many events there were. Cost: that of
+    /// [`MemoryStore::truncate_stream_now`].
+    ///
+    /// # Errors
+    /// [`RemoveError::Unavailable`] if an earlier append broke off inside the store.
+    pub fn delete_stream_now(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        self.remove(stream, None)
+    }
+
+    fn remove(&self, stream: &StreamId, before: Option<StreamVersion>) -> Result<u64, RemoveError> {
+        let poisoned = |_| RemoveError::Unavailable("the store is poisoned by an earlier failure".to_owned());
+        let mut writer = self.shared.writer.lock().map_err(poisoned)?;
+        let removed = writer.remove(&self.shared.names, stream, before);
+        if let Some(log) = writer.free(&self.shared.names) {
+            self.shared.log.store(log);
+        }
+        drop(writer);
+        if self.versions(stream).is_none() {
+            let mut snapshots = self.snapshots.write().unwrap_or_else(PoisonError::into_inner);
+            let snapshot = snapshots.remove(stream);
+            drop(snapshots);
+            drop(snapshot);
+        }
+        Ok(u64::from(removed))
+    }
+
+    /// What was removed so far, and what of it still takes memory.
+    ///
+    /// Events lie in blocks, of up to 4 MiB or of one large append. When half of a block's events are removed, the rest is copied and the block
+    /// is freed, as soon as no read holds it; they are looked through each time 64 KiB more are removed. The block that appends go to waits until
+    /// it is full. A stream that is gone keeps its name and
+    /// about 120 bytes, so that its versions go on, and 8 bytes for each stretch of its events.
+    #[must_use]
+    pub fn removed_now(&self) -> Removed {
+        let writer = self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        Removed { events: u64::from(self.shared.names.removed()), bytes_held: writer.removed_bytes() }
     }
 
     /// Saves `snapshot` in place of its stream's last one.
@@ -267,7 +338,10 @@ impl MemoryStore {
         let snapshots = self.snapshots.read().unwrap_or_else(PoisonError::into_inner);
         let snapshot = snapshots.get(stream).cloned()?;
         drop(snapshots);
-        snapshot.is_usable(self.stream_version_now(stream), schema_version).then_some(snapshot)
+        let (first, last) = self.versions(stream)?;
+        // An event that was removed, and that the snapshot does not include, cannot be replayed.
+        let is_whole = first.get() <= snapshot.version.get().saturating_add(1);
+        (is_whole && snapshot.is_usable(Some(last), schema_version)).then_some(snapshot)
     }
 }
 
@@ -290,6 +364,14 @@ impl EventStore for MemoryStore {
 
     async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
         Ok(self.stream_version_now(stream))
+    }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        self.truncate_stream_now(stream, before)
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        self.delete_stream_now(stream)
     }
 }
 

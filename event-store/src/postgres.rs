@@ -7,6 +7,7 @@ mod feed;
 mod guard;
 mod options;
 mod read;
+mod remove;
 mod rows;
 mod schema;
 mod selection;
@@ -29,7 +30,7 @@ pub use self::options::{PgError, PgOptions};
 use self::read::PgRead;
 use self::wake::Wake;
 use crate::append::{Append, Appended};
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, ReadError, RemoveError};
 use crate::event::{Position, StreamVersion};
 use crate::name::StreamId;
 use crate::read::Read;
@@ -177,6 +178,14 @@ impl EventStore for PostgresStore {
         let statement = "SELECT next_version - 1 FROM es_streams WHERE name = $1 AND first_version < next_version";
         let last: Option<i64> = self.shared.value(statement, &[(&stream.as_str(), Type::TEXT)]).await?;
         Ok(last.and_then(|last| u64::try_from(last).ok()).map(StreamVersion::new))
+    }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        self.shared.remove(stream, Some(before)).await
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        self.shared.remove(stream, None).await
     }
 }
 

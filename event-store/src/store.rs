@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_core::Stream;
 
 use crate::append::{Append, Appended};
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, ReadError, RemoveError};
 use crate::event::{Position, StreamVersion};
 use crate::name::StreamId;
 use crate::read::Read;
@@ -55,6 +55,31 @@ pub trait EventStore: Send + Sync + 'static {
         &self,
         stream: &StreamId,
     ) -> impl Future<Output = Result<Option<StreamVersion>, ReadError>> + Send;
+
+    /// Removes the events of `stream` with a version below `before`, and returns how many there were.
+    ///
+    /// Reads, queries, conditions and subscriptions from then on skip them as if they had never been; a read that is under way may still
+    /// show them. Their positions stay used, the head included, and the versions of others stay as they are. Their ids are forgotten: a
+    /// repetition of their append is an append like any other. A snapshot stays, and is not loaded if an event that it does not include
+    /// is gone. If no event is left, this is [`EventStore::delete_stream`].
+    ///
+    /// # Errors
+    /// [`RemoveError`]; nothing was removed, except possibly for [`RemoveError::Unknown`].
+    fn truncate_stream(
+        &self,
+        stream: &StreamId,
+        before: StreamVersion,
+    ) -> impl Future<Output = Result<u64, RemoveError>> + Send;
+
+    /// Removes all events of `stream` and its snapshot, and returns how many events there were.
+    ///
+    /// The stream is one without events: it has no version, `NoStream` is what to expect of it, `Exists` and `Exact` are refused. The next
+    /// append to it goes on with the versions where they ended, so that no version ever names two events. Whoever still works with a state
+    /// from before the removal may save a snapshot of it: end them first.
+    ///
+    /// # Errors
+    /// [`RemoveError`]; nothing was removed, except possibly for [`RemoveError::Unknown`].
+    fn delete_stream(&self, stream: &StreamId) -> impl Future<Output = Result<u64, RemoveError>> + Send;
 }
 
 /// A boxed future.
@@ -85,6 +110,14 @@ pub trait DynEventStore: Send + Sync + 'static {
         &'a self,
         stream: &'a StreamId,
     ) -> BoxFuture<'a, Result<Option<StreamVersion>, ReadError>>;
+    /// [`EventStore::truncate_stream`].
+    fn dyn_truncate_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        before: StreamVersion,
+    ) -> BoxFuture<'a, Result<u64, RemoveError>>;
+    /// [`EventStore::delete_stream`].
+    fn dyn_delete_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64, RemoveError>>;
 }
 
 impl<S: EventStore> DynEventStore for S {
@@ -110,6 +143,18 @@ impl<S: EventStore> DynEventStore for S {
     ) -> BoxFuture<'a, Result<Option<StreamVersion>, ReadError>> {
         Box::pin(self.stream_version(stream))
     }
+
+    fn dyn_truncate_stream<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        before: StreamVersion,
+    ) -> BoxFuture<'a, Result<u64, RemoveError>> {
+        Box::pin(self.truncate_stream(stream, before))
+    }
+
+    fn dyn_delete_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64, RemoveError>> {
+        Box::pin(self.delete_stream(stream))
+    }
 }
 
 impl EventStore for Arc<dyn DynEventStore> {
@@ -131,5 +176,13 @@ impl EventStore for Arc<dyn DynEventStore> {
 
     async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
         (**self).dyn_stream_version(stream).await
+    }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        (**self).dyn_truncate_stream(stream, before).await
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        (**self).dyn_delete_stream(stream).await
     }
 }

@@ -33,6 +33,10 @@ impl<T> ArcSwap<T> {
         std::sync::Arc::clone(&self.0.lock().expect("a model does not panic under this lock"))
     }
 
+    pub(crate) fn load_full(&self) -> std::sync::Arc<T> {
+        self.load()
+    }
+
     pub(crate) fn store(&self, value: std::sync::Arc<T>) {
         *self.0.lock().expect("a model does not panic under this lock") = value;
     }

@@ -19,6 +19,7 @@ struct Stored {
     event_type: EventType,
     tags: Tags,
     payload: Vec<u8>,
+    is_removed: bool,
 }
 
 /// What the strategies produce: an event of a small world, so that ids, streams, types and tags meet.
@@ -55,6 +56,8 @@ enum Step {
     Append(Plan),
     /// The append of an earlier step once more.
     Again(usize),
+    /// A stream, and the version below which it is removed.
+    Remove(u8, Option<u64>),
     Read {
         source: Place,
         backwards: bool,
@@ -116,6 +119,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => plan().prop_map(Step::Append),
         2 => any::<usize>().prop_map(Step::Again),
+        1 => (0_u8..5, prop::option::of(0_u64..12)).prop_map(|(stream, before)| Step::Remove(stream, before)),
         4 => (place, any::<bool>(), prop::option::of(0_u64..20))
             .prop_map(|(source, backwards, limit)| Step::Read { source, backwards, limit }),
     ]
@@ -191,8 +195,28 @@ struct Prepared {
 }
 
 impl Model {
+    fn of<'a>(&'a self, stream: &'a StreamId) -> impl Iterator<Item = &'a Stored> {
+        self.events.iter().filter(move |event| event.stream.as_ref().is_some_and(|(own, _)| own == stream))
+    }
+
+    /// How many events a stream has got, removed ones included.
     fn count(&self, stream: &StreamId) -> u64 {
-        self.events.iter().filter(|event| event.stream.as_ref().is_some_and(|(own, _)| own == stream)).count() as u64
+        self.of(stream).count() as u64
+    }
+
+    /// The version of a stream's last event when it has got `more`.
+    fn version(&self, stream: &StreamId, more: u64) -> Option<u64> {
+        let removed = self.of(stream).filter(|event| event.is_removed).count() as u64;
+        let count = self.count(stream) + more;
+        (count > removed).then(|| count - 1)
+    }
+
+    fn remove(&mut self, stream: &StreamId, before: Option<u64>) -> u64 {
+        let is_gone = |event: &&mut Stored| {
+            let of_stream = event.stream.as_ref().filter(|(own, _)| own == stream);
+            of_stream.is_some_and(|(_, version)| before.is_none_or(|before| *version < before)) && !event.is_removed
+        };
+        self.events.iter_mut().filter(is_gone).map(|event| event.is_removed = true).count() as u64
     }
 
     fn prepare(&self, plan: &Plan) -> Prepared {
@@ -237,6 +261,7 @@ impl Model {
             event_type: type_of(draft.event_type),
             tags: tags_of(&draft.tags).into_iter().collect(),
             payload: vec![draft.payload; 5],
+            is_removed: false,
         };
         let new: Vec<Stored> = prepared.events.iter().map(stored).collect();
         if let Some(answer) = self.judge_ids(prepared, &new) {
@@ -244,8 +269,7 @@ impl Model {
         }
         let mut added: HashMap<&StreamId, u64> = HashMap::new();
         for (index, (stream, expected)) in prepared.targets.iter().enumerate() {
-            let count = self.count(stream) + added.get(stream).copied().unwrap_or(0);
-            let actual = count.checked_sub(1).map(StreamVersion::new);
+            let actual = self.version(stream, added.get(stream).copied().unwrap_or(0)).map(StreamVersion::new);
             if !expected.accepts(actual) {
                 return Err(AppendError::WrongExpectedVersion { stream: stream.clone(), expected: *expected, actual });
             }
@@ -273,7 +297,7 @@ impl Model {
         let indices = (0..prepared.targets.len()).filter(|index| is_check || has_events(index));
         let versions = indices.filter_map(|index| {
             let stream = &prepared.targets[index].0;
-            Some((stream.to_string(), self.count(stream).checked_sub(1)?))
+            Some((stream.to_string(), self.version(stream, 0)?))
         });
         Ok(((!is_check).then_some((before + 1, after)), versions.collect(), false))
     }
@@ -281,7 +305,7 @@ impl Model {
     /// The verdict on ids, if they decide.
     fn judge_ids(&self, prepared: &Prepared, new: &[Stored]) -> Option<Answer> {
         let taken = new.iter().enumerate().find_map(|(index, event)| {
-            let recorded = self.events.iter().position(|known| known.id == event.id);
+            let recorded = self.events.iter().position(|known| known.id == event.id && !known.is_removed);
             let own =
                 || new[..index].iter().position(|earlier| earlier.id == event.id).map(|at| self.events.len() + at);
             recorded.or_else(own).map(|at| (index, at))
@@ -290,6 +314,7 @@ impl Model {
         let same = |(new, old): (&Stored, &Stored)| {
             let stream = |event: &Stored| event.stream.as_ref().map(|(name, _)| name.clone());
             stream(new) == stream(old)
+                && !old.is_removed
                 && Stored { stream: None, ..new.clone() } == Stored { stream: None, ..old.clone() }
         };
         let recorded = self.events.get(at..at + new.len()).filter(|_| index == 0);
@@ -307,8 +332,11 @@ impl Model {
     }
 
     fn must_not_match(&self, shape: &Shape, after: u64, clause: Clause) -> Result<(), AppendError> {
-        let first =
-            self.events.iter().enumerate().find(|(index, event)| *index as u64 + 1 > after && matches(shape, event));
+        let first = self
+            .events
+            .iter()
+            .enumerate()
+            .find(|(index, event)| *index as u64 + 1 > after && !event.is_removed && matches(shape, event));
         match first {
             Some((index, _)) => Err(AppendError::ConditionFailed { clause, position: position(index as u64 + 1) }),
             None => Ok(()),
@@ -318,6 +346,7 @@ impl Model {
     /// Positions of the events that a read finds, in its order.
     fn read(&self, source: &Place, backwards: bool, limit: Option<u64>) -> Vec<u64> {
         let numbered = self.events.iter().enumerate().map(|(index, event)| (index as u64 + 1, event));
+        let numbered = numbered.filter(|(_, event)| !event.is_removed);
         // What `from` counts: versions of a stream, positions otherwise.
         let placed: Vec<(u64, u64)> = numbered
             .filter_map(|(position, event)| match source {
@@ -382,6 +411,21 @@ proptest! {
                 Step::Append(plan) => model.prepare(plan),
                 Step::Again(which) if !sent.is_empty() => sent[which % sent.len()].clone(),
                 Step::Again(_) => continue,
+                Step::Remove(stream, before) => {
+                    let (stream, version) = (name_of(*stream), before.map(StreamVersion::new));
+                    let removed = match version {
+                        Some(version) => store.truncate_stream_now(&stream, version),
+                        None => store.delete_stream_now(&stream),
+                    };
+                    prop_assert_eq!(removed, Ok(model.remove(&stream, *before)));
+                    prop_assert_eq!(
+                        store.stream_version_now(&stream).map(StreamVersion::get),
+                        model.version(&stream, 0)
+                    );
+                    // What was answered before need not be answered again.
+                    answers.clear();
+                    continue;
+                }
                 Step::Read { source, backwards, limit } => {
                     let read = read_of(source, *backwards, *limit);
                     let found: Vec<u64> = store.read_now(&read).iter().map(|event| event.position().get()).collect();
@@ -421,8 +465,10 @@ proptest! {
                 event_type: event.event_type().clone(),
                 tags: event.tags().clone(),
                 payload: event.payload().to_vec(),
+                is_removed: false,
             })
             .collect();
+        model.events.retain(|event| !event.is_removed);
         prop_assert_eq!(stored, model.events);
     }
 }

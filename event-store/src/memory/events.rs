@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::event_ref::EventRef;
-use super::log::{Run, View};
+use super::log::{Log, Run, View};
 
 /// The events of one read, for as long as they are kept: a hold on the store, and 8 bytes for each stretch of consecutive events.
 ///
@@ -30,7 +30,8 @@ use super::log::{Run, View};
 #[derive(Clone)]
 pub struct Events {
     shared: Arc<Shared>,
-    /// How many events the store held: none of these lies behind.
+    /// The log as it was, and how many events it held: none of these lies behind.
+    log: Arc<Log>,
     watermark: u32,
     stretches: Vec<Stretch>,
     len: usize,
@@ -45,8 +46,8 @@ struct Stretch {
 }
 
 impl Events {
-    pub(super) fn new(shared: Arc<Shared>, watermark: u32, backwards: bool) -> Self {
-        Self { shared, watermark, stretches: Vec::new(), len: 0, backwards }
+    pub(super) fn new(shared: Arc<Shared>, log: Arc<Log>, watermark: u32, backwards: bool) -> Self {
+        Self { shared, log, watermark, stretches: Vec::new(), len: 0, backwards }
     }
 
     /// Adds the `count` events of which `first` has the lowest number; they follow those before in the direction of the read.
@@ -76,7 +77,7 @@ impl Events {
     /// The events, in the order of the read.
     #[must_use]
     pub fn iter(&self) -> EventsIter<'_> {
-        let view = self.shared.log.view_of(self.watermark);
+        let view = self.log.view_of(self.watermark);
         EventsIter { events: self, view, stretch: 0, taken: 0, left: self.len, run: None, hint: 0 }
     }
 }

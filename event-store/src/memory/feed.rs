@@ -91,7 +91,8 @@ impl Feed for MemoryFeed {
         query: &Query,
         limit: u64,
     ) -> Poll<Result<Page, ReadError>> {
-        let view = self.shared.log.view();
+        let log = self.shared.log.load();
+        let view = log.view();
         let watermark = Position::new(u64::from(view.len()));
         if watermark <= after {
             return Poll::Ready(Ok(Page { events: Vec::new(), seen: after }));

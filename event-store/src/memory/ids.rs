@@ -110,7 +110,7 @@ impl IdIndex {
     }
 
     /// Takes back what the events from number `first` on were given.
-    fn remove<'i>(&mut self, ids: impl Iterator<Item = &'i [u8; 16]>, first: u32) {
+    pub(crate) fn remove<'i>(&mut self, ids: impl Iterator<Item = &'i [u8; 16]>, first: u32) {
         for (index, id) in ids.enumerate() {
             let (shard, hash) = self.place(id);
             let event = first + index as u32;

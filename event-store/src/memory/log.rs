@@ -9,6 +9,7 @@
 )]
 
 use std::alloc::{self, Layout};
+use std::collections::HashMap;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::batch::Header;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, HashSeed, Ordering};
 
 /// Data bytes of the first open block; each next one has [`BLOCK_GROWTH`] times as many, up to [`MAX_BLOCK_BYTES`]. What is not used
 /// yet is not touched, and takes no memory.
@@ -26,6 +27,8 @@ const MIN_BLOCK_BYTES: usize = 16 << 10;
 const BLOCK_GROWTH: usize = 16;
 /// Data bytes of an open block at most, unless one append needs more.
 const MAX_BLOCK_BYTES: usize = 4 << 20;
+/// Bytes to be removed before blocks are looked through for what can be freed: it takes as long as there are runs.
+const FREE_EVERY: u64 = if cfg!(event_store_loom) { 0 } else { 64 << 10 };
 /// What a processor maps at once if it is asked to: the first touch of a small page costs more than an append.
 const HUGE_PAGE: usize = 2 << 20;
 /// What an event is taken to need until a block has shown it.
@@ -162,14 +165,16 @@ fn ask_for_huge_pages(start: NonNull<u8>, size: usize) {
 #[cfg(not(target_os = "linux"))]
 fn ask_for_huge_pages(_: NonNull<u8>, _: usize) {}
 
-/// Where a stretch of positions lies: event `first` (from 0) is header `offset` of `block`.
+/// Where a stretch of positions lies: event `first` (from 0) is header `offset` of `block`. Without a block its events are removed, and
+/// their memory is free.
 struct Extent {
     first: u32,
     offset: u32,
-    block: Arc<Block>,
+    block: Option<Arc<Block>>,
 }
 
-/// All events, for readers.
+/// All events, for readers. When memory of removed events is freed, a log with the same events in their places follows this one, which
+/// stays as it is for those who read it.
 pub(crate) struct Log {
     /// Events up to here are published.
     watermark: AtomicU32,
@@ -190,6 +195,17 @@ pub(crate) struct LogWriter {
     open: Open,
     /// Whether the last extent is the open block's and ends where the block's headers end.
     extends_open: bool,
+    /// Removed events of blocks that are not rewritten yet, by the address of the block.
+    removed: HashMap<usize, Removed, HashSeed>,
+    /// Bytes that were removed since blocks were last looked through for what can be freed.
+    removed_since: u64,
+}
+
+/// What is removed of a block.
+#[derive(Debug, Clone, Copy, Default)]
+struct Removed {
+    events: u32,
+    bytes: u64,
 }
 
 impl fmt::Debug for LogWriter {
@@ -228,7 +244,14 @@ impl Log {
     pub(crate) fn new() -> (Arc<Self>, LogWriter) {
         let log = Arc::new(Self { watermark: AtomicU32::new(0), extents: boxcar::Vec::new() });
         let open = Open::with_capacity(0, 0);
-        let writer = LogWriter { log: Arc::clone(&log), len: 0, open, extends_open: false };
+        let writer = LogWriter {
+            log: Arc::clone(&log),
+            len: 0,
+            open,
+            extends_open: false,
+            removed: HashMap::default(),
+            removed_since: 0,
+        };
         (log, writer)
     }
 
@@ -275,7 +298,7 @@ impl LogWriter {
             block.data.write(*base, data);
         }
         if !self.extends_open {
-            let extent = Extent { first: self.len, offset: *filled as u32, block: Arc::clone(block) };
+            let extent = Extent { first: self.len, offset: *filled as u32, block: Some(Arc::clone(block)) };
             self.log.extents.push(extent);
             self.extends_open = true;
         }
@@ -289,9 +312,104 @@ impl LogWriter {
         assert_inside(&headers, data.len());
         let count = headers.len() as u32;
         let block = Arc::new(Block::adopt(headers, data));
-        self.log.extents.push(Extent { first: self.len, offset: 0, block });
+        self.log.extents.push(Extent { first: self.len, offset: 0, block: Some(block) });
         self.extends_open = false;
         self.len += count;
+    }
+
+    /// Counts event `index` as removed; it is there and published.
+    pub(crate) fn count_removed(&mut self, index: u32) {
+        let view = self.log.view();
+        let run = view.run(index, &mut 0);
+        let header = run.event(index).header();
+        let removed = self.removed.entry(run.block_address().addr()).or_default();
+        removed.events += 1;
+        let bytes = (header.data_end() - header.data_start() + size_of::<Header>()) as u64;
+        removed.bytes += bytes;
+        self.removed_since += bytes;
+    }
+
+    /// Bytes that removed events still take.
+    pub(crate) fn removed_bytes(&self) -> u64 {
+        self.removed.values().map(|removed| removed.bytes).sum()
+    }
+
+    /// Frees the memory of blocks of which at least half of the events are removed: what is left of one is copied. Returns the log that
+    /// follows; `None` if there is nothing to free. The open block keeps what it has until another one is open.
+    pub(crate) fn free(&mut self, is_removed: impl Fn(&Header) -> bool) -> Option<Arc<Log>> {
+        if self.removed_since < FREE_EVERY {
+            return None;
+        }
+        self.removed_since = 0;
+        let view = self.log.view();
+        let mut totals: HashMap<usize, u32, HashSeed> = self.removed.keys().map(|block| (*block, 0)).collect();
+        let each_run = |visit: &mut dyn FnMut(Result<Run<'_>, Hole>)| {
+            let (mut index, mut hint) = (0, 0);
+            while index < view.len() {
+                let run = view.run_or_hole(index, &mut hint);
+                index = run.as_ref().map_or_else(|hole| hole.end, |run| run.first + run.headers.len() as u32);
+                visit(run);
+            }
+        };
+        each_run(&mut |run| {
+            let total = run.ok().and_then(|run| Some((totals.get_mut(&run.block_address().addr())?, run)));
+            if let Some((total, run)) = total {
+                *total += run.headers.len() as u32;
+            }
+        });
+        let open = Arc::as_ptr(&self.open.block).addr();
+        let is_freed = |block: usize| {
+            block != open && self.removed.get(&block).is_some_and(|removed| 2 * removed.events >= totals[&block])
+        };
+        let freed: Vec<usize> = self.removed.keys().copied().filter(|block| is_freed(*block)).collect();
+        if freed.is_empty() {
+            return None;
+        }
+
+        let next = Log { watermark: AtomicU32::new(0), extents: boxcar::Vec::new() };
+        let mut in_hole = false;
+        let mut place = |first: u32, extent: Option<(u32, Arc<Block>)>| {
+            // Holes side by side are one.
+            if extent.is_some() || !in_hole {
+                in_hole = extent.is_none();
+                let (offset, block) = extent.unzip();
+                next.extents.push(Extent { first, offset: offset.unwrap_or(0), block });
+            }
+        };
+        let mut index = 0;
+        each_run(&mut |run| {
+            let run = match run {
+                Err(hole) => {
+                    place(index, None);
+                    index = hole.end;
+                    return;
+                }
+                Ok(run) => run,
+            };
+            index = run.first + run.headers.len() as u32;
+            if !freed.contains(&run.block_address().addr()) {
+                place(run.first, Some((run.offset, Arc::clone(run.block))));
+                return;
+            }
+            let block = Arc::new(kept(&run, &is_removed));
+            let mut offset = 0;
+            let mut was_removed = None;
+            for (event, header) in (run.first..).zip(run.headers) {
+                let removed = is_removed(header);
+                if was_removed != Some(removed) {
+                    place(event, (!removed).then(|| (offset, Arc::clone(&block))));
+                    was_removed = Some(removed);
+                }
+                offset += u32::from(!removed);
+            }
+        });
+        for block in freed {
+            self.removed.remove(&block);
+        }
+        // Readers see the same events: they are all written.
+        next.watermark.store(view.len(), Ordering::Release);
+        self.log = Arc::new(next);
+        Some(Arc::clone(&self.log))
     }
 
     /// Lets readers see everything that is written.
@@ -299,6 +417,21 @@ impl LogWriter {
     pub(crate) fn publish(&mut self) {
         self.log.watermark.store(self.len, Ordering::Release);
     }
+}
+
+/// A block with the events of `run` that are not removed.
+fn kept(run: &Run<'_>, is_removed: impl Fn(&Header) -> bool) -> Block {
+    let (mut headers, mut data) = (Vec::new(), Vec::new());
+    for header in run.headers.iter().filter(|header| !is_removed(header)) {
+        let own = Entry { header, block: run.block }.data();
+        let mut header = *header;
+        header.move_data(data.len() as u32);
+        headers.push(header);
+        data.extend_from_slice(own);
+    }
+    headers.shrink_to_fit();
+    data.shrink_to_fit();
+    Block::adopt(headers, data)
 }
 
 /// Every header's data lie inside `bytes` bytes: what readers rely on.
@@ -320,10 +453,16 @@ impl<'a> View<'a> {
         self.len
     }
 
-    /// The run of events that holds event `index` (from 0, below [`View::len`]). `hint` is where the last call found its run;
-    /// it makes the search for a neighbour short.
+    /// The run of events that holds event `index` (from 0, below [`View::len`]), which is there. `hint` is where the last call found its
+    /// run; it makes the search for a neighbour short.
     #[inline]
     pub(crate) fn run(&self, index: u32, hint: &mut usize) -> Run<'a> {
+        self.run_or_hole(index, hint).unwrap_or_else(|_| panic!("event {index} is removed"))
+    }
+
+    /// As [`View::run`], for an event that may be removed.
+    #[inline]
+    pub(crate) fn run_or_hole(&self, index: u32, hint: &mut usize) -> Result<Run<'a>, Hole> {
         assert!(index < self.len, "event {index} of {}", self.len);
         let extents = &self.log.extents;
         let starts_by = |at: usize| extents.get(at).is_some_and(|extent| extent.first <= index);
@@ -336,10 +475,11 @@ impl<'a> View<'a> {
         let extent = &extents[*hint];
         let end = extents.get(*hint + 1).map_or(self.len, |next| next.first.min(self.len));
         let (offset, count) = (extent.offset as usize, (end - extent.first) as usize);
+        let Some(block) = &extent.block else { return Err(Hole { end }) };
         // SAFETY: events below the watermark were written before it was stored, and this view loaded it (acquire) after that;
         // written events never change.
-        let headers = unsafe { extent.block.headers.slice(offset, count) };
-        Run { first: extent.first, headers, block: &extent.block }
+        let headers = unsafe { block.headers.slice(offset, count) };
+        Ok(Run { first: extent.first, headers, offset: extent.offset, block })
     }
 }
 
@@ -353,12 +493,21 @@ fn last_where(count: usize, holds: impl Fn(usize) -> bool) -> usize {
     yes
 }
 
+/// Events that are removed, and whose memory may be free.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hole {
+    /// The first event behind them.
+    pub(crate) end: u32,
+}
+
 /// Published events that lie side by side.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
     /// Index of the first, from 0.
     pub(crate) first: u32,
     pub(crate) headers: &'a [Header],
+    /// Index of the first header in the block.
+    offset: u32,
     block: &'a Arc<Block>,
 }
 

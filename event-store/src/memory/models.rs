@@ -17,7 +17,7 @@ use crate::batch::Batch;
 use crate::event::{EventId, NewEvent, Timestamp};
 use crate::name::{EventType, StreamId};
 use crate::read::Read;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{ArcSwap, AtomicU32, Ordering};
 
 /// Explores every schedule with up to three preemptions: more find the same, only slower.
 fn explore(model: impl Fn() + Sync + Send + 'static) {
@@ -60,6 +60,39 @@ fn loom_a_reader_sees_written_headers_and_data_alone() {
             writer.publish();
         }
         reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn loom_a_reader_of_a_log_keeps_what_the_next_one_frees() {
+    explore(|| {
+        let (log, mut writer) = Log::new();
+        let mut first = batch(0);
+        first.extend([event(1)], 0);
+        writer.adopt(first.headers.into_vec(), first.data.into_vec());
+        writer.publish();
+        let shared = Arc::new(ArcSwap::new(log));
+        let own = Arc::clone(&shared);
+        let reader = thread::spawn(move || {
+            let log = own.load();
+            let view = log.view();
+            for index in 0..view.len() {
+                if let Ok(run) = view.run_or_hole(index, &mut 0) {
+                    assert_eq!(run.event(index).data(), [index as u8; 2]);
+                }
+            }
+        });
+        let mut second = batch(2);
+        writer.copy(&mut second.headers, &second.data);
+        writer.publish();
+        writer.count_removed(0);
+        let is_removed = |header: &crate::batch::Header| header.event_id() == event(0).id;
+        let next = writer.free(is_removed).expect("half of the block is removed");
+        assert!(next.view().run_or_hole(0, &mut 0).is_err());
+        shared.store(next);
+        reader.join().expect("no panic");
+        let view = writer.log().view();
+        assert_eq!((1..3).map(|index| view.run(index, &mut 0).event(index).data()[0]).collect::<Vec<_>>(), [1, 2]);
     });
 }
 
@@ -126,6 +159,30 @@ fn loom_a_scan_sees_whole_appends_of_a_growing_stream() {
             assert!(seen == [0] || seen == [0, 1, 2], "{seen:?}");
         });
         store.append_now(append(1..3)).expect("nothing is expected");
+        reader.join().expect("no panic");
+    });
+}
+
+#[test]
+fn loom_a_scan_beside_a_removal_sees_the_events_or_their_rest() {
+    explore(|| {
+        let store = Arc::new(MemoryStore::new());
+        let stream = StreamId::new("a").expect("valid");
+        let append = Append::stream(stream.clone(), ExpectedVersion::Any, (0..3).map(event));
+        store.append_now(append).expect("new");
+        let own = Arc::clone(&store);
+        let reader = thread::spawn(move || {
+            for read in [Read::all(), Read::stream(stream)] {
+                let mut seen = Vec::new();
+                own.scan(&read, |event| {
+                    seen.push(event.payload()[0]);
+                    ControlFlow::<()>::Continue(())
+                });
+                assert!(seen == [0, 1, 2] || seen == [2] || seen == [1, 2], "{seen:?}");
+            }
+        });
+        let removed = store.truncate_stream_now(&StreamId::new("a").expect("valid"), crate::StreamVersion::new(2));
+        assert_eq!(removed, Ok(2));
         reader.join().expect("no panic");
     });
 }

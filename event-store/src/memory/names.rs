@@ -5,8 +5,9 @@ use smallvec::SmallVec;
 use std::hash::BuildHasher as _;
 
 use super::interner::{Interner, InternerWriter};
+use crate::batch::{Header, NO_STREAM};
 use crate::name::{EventType, StreamId, Tag, Tags};
-use crate::sync::HashSeed;
+use crate::sync::{AtomicU32, HashSeed, Ordering};
 
 /// Streams, types, tags and sets of tags, numbered. Readers use it without a lock.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct Names {
     pub(crate) types: Interner<EventType>,
     pub(crate) tags: Interner<Tag>,
     tag_sets: boxcar::Vec<TagSet>,
+    /// Events that are removed, of all streams. While there are none, readers need not look.
+    removed: AtomicU32,
 }
 
 /// A set of tags that some event carries.
@@ -51,7 +54,22 @@ impl Names {
             hasher: HashSeed::default(),
             last: None,
         };
-        (Self { streams, types, tags, tag_sets: boxcar::Vec::new() }, writer)
+        (Self { streams, types, tags, tag_sets: boxcar::Vec::new(), removed: AtomicU32::new(0) }, writer)
+    }
+
+    /// Events that are removed.
+    pub(crate) fn removed(&self) -> u32 {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// Counts `events` more as removed. For the writer, before they are removed from their stream.
+    pub(crate) fn count_removed(&self, events: u32) {
+        self.removed.store(self.removed.load(Ordering::Relaxed) + events, Ordering::Release);
+    }
+
+    /// Whether the event with `header` is removed.
+    pub(crate) fn is_removed(&self, header: &Header) -> bool {
+        header.stream != NO_STREAM && header.version < self.streams.entry(header.stream).postings.removed()
     }
 
     /// The tag set with `number`, which was given out.

@@ -17,6 +17,8 @@ pub(crate) struct Postings {
     len: AtomicU32,
     /// Runs; stored after the run itself.
     runs: AtomicU32,
+    /// Entries at the front whose events are removed: of streams alone, and never more than there are.
+    removed: AtomicU32,
     /// The first run: most lists need no other.
     first: AtomicU64,
     /// The runs after the first. Replaced by a larger copy when it is full.
@@ -41,12 +43,28 @@ impl RunStart {
 
 impl Postings {
     pub(crate) fn new() -> Self {
-        Self { len: AtomicU32::new(0), runs: AtomicU32::new(0), first: AtomicU64::new(0), rest: ArcSwapOption::empty() }
+        Self {
+            len: AtomicU32::new(0),
+            runs: AtomicU32::new(0),
+            removed: AtomicU32::new(0),
+            first: AtomicU64::new(0),
+            rest: ArcSwapOption::empty(),
+        }
     }
 
     /// Entries, those of appends that are not published yet included. For the writer.
     pub(crate) fn written(&self) -> u32 {
         self.len.load(Ordering::Relaxed)
+    }
+
+    /// Entries at the front whose events are removed.
+    pub(crate) fn removed(&self) -> u32 {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// Counts the first `entries` as removed, at most as many as there are and no fewer than before. For the writer.
+    pub(crate) fn remove(&self, entries: u32) {
+        self.removed.store(entries, Ordering::Release);
     }
 
     /// Adds the events `event..event + count`, all behind the last entry. For the writer, one call at a time.
@@ -134,9 +152,14 @@ pub(crate) struct PostingsView<'a> {
 }
 
 impl PostingsView<'_> {
-    /// How many entries there are.
+    /// How many entries there are, removed ones included.
     pub(crate) fn len(&self) -> u32 {
         self.len
+    }
+
+    /// How many entries at the front are removed; there may be more than this view sees.
+    pub(crate) fn removed(&self) -> u32 {
+        self.postings.removed()
     }
 
     fn start(&self, run: u32) -> RunStart {

@@ -8,12 +8,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
+use smallvec::SmallVec;
 
 use super::MemoryStore;
 use super::events::Events;
-use super::log::{Run, View};
+use super::log::{Log, Run, View};
 use super::matcher::Matcher;
 use super::names::Names;
+use super::postings::Postings;
 use crate::batch::{Header, NO_STREAM};
 use crate::error::ReadError;
 use crate::event::{Position, StreamVersion};
@@ -23,11 +25,13 @@ use crate::recorded::{RecordedEvent, Subject};
 
 /// Events that a stream of owned events makes at a time.
 const PAGE: u64 = 256;
+/// Events that a read backwards looks through at a time, where some are removed.
+const PIECE: u32 = 1_024;
 
 /// Calls `visit(run, event)` for each event of `read` in `view`, in order, until it breaks.
 #[inline]
 pub(super) fn walk<'a, R>(
-    names: &Names,
+    names: &'a Names,
     view: View<'a>,
     read: &Read,
     visit: impl FnMut(&Run<'a>, u32) -> ControlFlow<R>,
@@ -37,8 +41,15 @@ pub(super) fn walk<'a, R>(
 
 /// Shows `visitor` the stretches of consecutive events that make up `read` in `view`, in order, until it breaks.
 #[inline]
-pub(super) fn walk_stretches<R>(names: &Names, view: View<'_>, read: &Read, visitor: impl Visitor<R>) -> Option<R> {
-    let mut walk = Walk { view, left: read.limit, visitor, broke_with: PhantomData };
+pub(super) fn walk_stretches<'a, R>(
+    names: &'a Names,
+    view: View<'a>,
+    read: &Read,
+    visitor: impl Visitor<R>,
+) -> Option<R> {
+    // Asked after the view was taken: whoever sees a log with holes sees that events are removed.
+    let removed = (names.removed() > 0).then_some(names);
+    let mut walk = Walk { view, removed, hint: 0, left: read.limit, visitor, broke_with: PhantomData };
     let outcome = match &read.source {
         Source::Stream { id, from } => walk.stream(names, id.as_str(), *from, read.backwards),
         Source::Store { query: Query::All, from } => walk.all(*from, read.backwards),
@@ -54,9 +65,10 @@ pub(super) fn walk_stretches<R>(names: &Names, view: View<'_>, read: &Read, visi
 pub(super) fn most_events(names: &Names, view: View<'_>, read: &Read) -> usize {
     let events = match &read.source {
         Source::Stream { id, .. } => {
-            names.streams.postings(id.as_str()).map_or(0, |postings| postings.view(view.len()).len())
+            let count = |postings: &Postings| postings.view(view.len()).len().saturating_sub(postings.removed());
+            names.streams.postings(id.as_str()).map_or(0, count)
         }
-        Source::Store { query: Query::All, .. } => view.len(),
+        Source::Store { query: Query::All, .. } => view.len().saturating_sub(names.removed()),
         Source::Store { .. } => 0,
     };
     if read.backwards && !matches!(read.source, Source::Stream { from: None, .. } | Source::Store { from: None, .. }) {
@@ -131,6 +143,9 @@ impl Visitor<()> for &mut Events {
 
 struct Walk<'a, V, R> {
     view: View<'a>,
+    /// Who knows which events are removed; `None` if none are.
+    removed: Option<&'a Names>,
+    hint: usize,
     left: u64,
     visitor: V,
     broke_with: PhantomData<R>,
@@ -144,18 +159,20 @@ impl<R, V: Visitor<R>> Walk<'_, V, R> {
         let Some(postings) = names.streams.postings(id) else { return ControlFlow::Continue(()) };
         let postings = postings.view(self.view.len());
         let from = from.map(|version| u32::try_from(version.get()).unwrap_or(u32::MAX));
+        let removed = postings.removed();
         if backwards {
             let mut left = from.map_or(u32::MAX, |from| from.saturating_add(1)).min(postings.len());
-            while left > 0 {
+            while left > removed {
                 let (last, count) = postings.stretch_before(left - 1);
-                self.back(last, count)?;
+                let count = count.min(left - removed);
+                self.shown_back(last, count)?;
                 left -= count;
             }
         } else {
-            let mut ordinal = from.unwrap_or(0);
+            let mut ordinal = from.unwrap_or(0).max(removed);
             while ordinal < postings.len() {
                 let (first, count) = postings.stretch(ordinal);
-                self.ahead(first, count)?;
+                self.shown_ahead(first, count)?;
                 ordinal += count;
             }
         }
@@ -192,9 +209,46 @@ impl<R, V: Visitor<R>> Walk<'_, V, R> {
         ControlFlow::Continue(())
     }
 
-    /// The `count` events from number `first` on.
+    /// Those of the `count` events from number `first` on that are not removed.
     #[inline]
     fn ahead(&mut self, first: u32, count: u32) -> Stopped<R> {
+        let Some(names) = self.removed else { return self.shown_ahead(first, count) };
+        let (end, mut event) = (first + count, first);
+        while event < end {
+            let stretch = live_stretch(names, self.view, event, end, &mut self.hint);
+            if let Some((from, count)) = stretch {
+                self.shown_ahead(from, count)?;
+            }
+            event = stretch.map_or(end, |(from, count)| from + count);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Those of the `count` events down from number `last` that are not removed.
+    fn back(&mut self, last: u32, count: u32) -> Stopped<R> {
+        let Some(names) = self.removed else { return self.shown_back(last, count) };
+        let first = last + 1 - count;
+        let mut end = last + 1;
+        while end > first {
+            // The stretches of a piece, the last first: a read that stops early need not look at all.
+            let start = end.saturating_sub(PIECE).max(first);
+            let mut stretches: SmallVec<[(u32, u32); 16]> = SmallVec::new();
+            let mut event = start;
+            while let Some((from, count)) = live_stretch(names, self.view, event, end, &mut self.hint) {
+                stretches.push((from, count));
+                event = from + count;
+            }
+            for (from, count) in stretches.into_iter().rev() {
+                self.shown_back(from + count - 1, count)?;
+            }
+            end = start;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The `count` events from number `first` on, which are there.
+    #[inline]
+    fn shown_ahead(&mut self, first: u32, count: u32) -> Stopped<R> {
         let taken = u64::from(count).min(self.left) as u32;
         if taken > 0 {
             self.visitor.ahead(first, taken).map_break(Some)?;
@@ -202,8 +256,8 @@ impl<R, V: Visitor<R>> Walk<'_, V, R> {
         self.took(taken, count)
     }
 
-    /// The `count` events down from number `last`.
-    fn back(&mut self, last: u32, count: u32) -> Stopped<R> {
+    /// The `count` events down from number `last`, which are there.
+    fn shown_back(&mut self, last: u32, count: u32) -> Stopped<R> {
         let taken = u64::from(count).min(self.left) as u32;
         if taken > 0 {
             self.visitor.back(last, taken).map_break(Some)?;
@@ -215,6 +269,32 @@ impl<R, V: Visitor<R>> Walk<'_, V, R> {
         self.left -= u64::from(taken);
         if taken < wanted || self.left == 0 { ControlFlow::Break(None) } else { ControlFlow::Continue(()) }
     }
+}
+
+/// The first events from number `event` on, and before `end`, that are not removed: the first of them, and how many follow, itself included.
+pub(super) fn live_stretch(
+    names: &Names,
+    view: View<'_>,
+    event: u32,
+    end: u32,
+    hint: &mut usize,
+) -> Option<(u32, u32)> {
+    let mut event = event;
+    while event < end {
+        match view.run_or_hole(event, hint) {
+            Err(hole) => event = hole.end,
+            Ok(run) => {
+                let headers = &run.headers[(event - run.first) as usize..];
+                let headers = &headers[..headers.len().min((end - event) as usize)];
+                if let Some(skipped) = headers.iter().position(|header| !names.is_removed(header)) {
+                    let live = headers[skipped..].iter().take_while(|header| !names.is_removed(header)).count();
+                    return Some((event + skipped as u32, live as u32));
+                }
+                event += headers.len() as u32;
+            }
+        }
+    }
+    None
 }
 
 /// The number, from 0, of the event at `position`; positions beyond what a store can hold are cut to that.
@@ -274,18 +354,23 @@ pub(super) struct MemoryRead<'a> {
     store: &'a MemoryStore,
     /// What is left to read; `None` when all is read.
     rest: Option<Read>,
-    /// Fixed when the stream is first polled.
-    view: Option<View<'a>>,
+    /// Fixed when the stream is first polled: the log, and how far it is read.
+    fixed: Option<(Arc<Log>, u32)>,
     page: std::vec::IntoIter<RecordedEvent>,
 }
 
 impl<'a> MemoryRead<'a> {
     pub(super) fn new(store: &'a MemoryStore, read: Read) -> Self {
-        Self { store, rest: Some(read), view: None, page: Vec::new().into_iter() }
+        Self { store, rest: Some(read), fixed: None, page: Vec::new().into_iter() }
     }
 
     fn next_page(&mut self) {
-        let view = *self.view.get_or_insert_with(|| self.store.shared.log.view());
+        let (log, len) = self.fixed.get_or_insert_with(|| {
+            let log = self.store.shared.log.load_full();
+            let len = log.view().len();
+            (log, len)
+        });
+        let view = log.view_of(*len);
         let Some(rest) = self.rest.take() else { return };
         let limit = rest.limit.min(PAGE);
         let mut events = Vec::with_capacity(limit as usize);

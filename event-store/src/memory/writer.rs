@@ -1,15 +1,16 @@
 //! Judges and writes appends, one at a time.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::feed::Sleepers;
 use super::ids::{IdIndex, Overlap};
-use super::log::{LogWriter, View};
+use super::log::{Log, LogWriter, View};
 use super::matcher::Matcher;
 use super::names::{Names, NamesWriter};
-use super::reading::index_of;
+use super::reading::{index_of, live_stretch};
 use crate::append::{Append, AppendCondition, Appended, Target};
 use crate::batch::{Batch, Header, NO_STREAM};
 use crate::error::{AppendError, Clause};
@@ -53,9 +54,8 @@ impl Writer {
         }
         if append.is_empty() {
             let versions = append.targets.iter().zip(numbers);
-            let versions = versions.filter_map(|(target, number)| {
-                Some((target.stream.clone(), last_version(event_count(names, number))?))
-            });
+            let versions =
+                versions.filter_map(|(target, number)| Some((target.stream.clone(), last_version(names, number, 0)?)));
             return Ok(Appended { positions: None, versions: versions.collect(), deduplicated: false });
         }
         let (first, count) = (self.log.len(), append.len());
@@ -85,7 +85,7 @@ impl Writer {
             return None;
         }
         let known = names.streams.find_as_writer(&target.stream, &mut self.names.streams);
-        if !target.expected.accepts(last_version(event_count(names, known))) {
+        if !target.expected.accepts(last_version(names, known, 0)) {
             return None;
         }
         let log = self.log.log().view();
@@ -103,6 +103,43 @@ impl Writer {
         let version = StreamVersion::new(u64::from(version));
         let versions = targets.pop().map(|target| (target.stream, version)).into_iter().collect();
         Some(Appended { positions: Some((position, position)), versions, deduplicated: false })
+    }
+
+    /// Removes the events of `stream` below version `before`, all of them without one; returns how many there were. Their ids are free again.
+    pub(super) fn remove(&mut self, names: &Names, stream: &StreamId, before: Option<StreamVersion>) -> u32 {
+        let Some(number) = names.streams.find_as_writer(stream, &mut self.names.streams) else { return 0 };
+        let postings = &names.streams.entry(number).postings;
+        let (removed, written) = (postings.removed(), postings.written());
+        let before = before.map_or(written, |before| u32::try_from(before.get()).unwrap_or(u32::MAX).min(written));
+        if before <= removed {
+            return 0;
+        }
+        let entries = postings.view(self.log.len());
+        let log = Arc::clone(self.log.log());
+        let view = log.view();
+        let (mut ordinal, mut hint) = (removed, 0);
+        while ordinal < before {
+            let (first, count) = entries.stretch(ordinal);
+            for event in first..first + count.min(before - ordinal) {
+                let header = view.run(event, &mut hint).event(event).header();
+                self.ids.remove([&header.id].into_iter(), event);
+                self.log.count_removed(event);
+            }
+            ordinal += count;
+        }
+        names.count_removed(before - removed);
+        postings.remove(before);
+        before - removed
+    }
+
+    /// Frees memory of removed events where that is worth it; returns the log that readers are to use from now on.
+    pub(super) fn free(&mut self, names: &Names) -> Option<Arc<Log>> {
+        self.log.free(|header| names.is_removed(header))
+    }
+
+    /// Bytes that removed events still take.
+    pub(super) fn removed_bytes(&self) -> u64 {
+        self.log.removed_bytes()
     }
 
     /// The first reason against `append` beside its ids: expected versions, boundary, existence.
@@ -190,7 +227,7 @@ impl Writer {
         }
         self.log.publish();
         let last = self.log.len() - 1;
-        let version_in = |stream| last_version(names.streams.entry(stream).postings.written());
+        let version_in = |stream| last_version(names, Some(stream), 0);
         let written = |(target, stream): (Target, u32)| Some((target.stream, version_in(stream)?));
         let versions = match (append.targets.len(), append.targets.pop()) {
             (1, Some(target)) if target.count > 0 => written((target, streams[0])).into_iter().collect(),
@@ -256,13 +293,13 @@ fn recorded(view: View<'_>, event: u32) -> &Header {
     view.run(event, &mut 0).event(event).header()
 }
 
-/// How many events a stream has.
-fn event_count(names: &Names, number: Option<u32>) -> u32 {
-    number.map_or(0, |number| names.streams.entry(number).postings.written())
-}
-
-fn last_version(count: u32) -> Option<StreamVersion> {
-    count.checked_sub(1).map(|last| StreamVersion::new(u64::from(last)))
+/// The version of a stream's last event, once it has got `more`; `None` if it then has none.
+fn last_version(names: &Names, number: Option<u32>, more: u32) -> Option<StreamVersion> {
+    let (written, removed) = number.map_or((0, 0), |number| {
+        let postings = &names.streams.entry(number).postings;
+        (postings.written(), postings.removed())
+    });
+    (written + more > removed).then(|| StreamVersion::new(u64::from(written + more) - 1))
 }
 
 fn wrong_version(names: &Names, targets: &[Target], numbers: &[Option<u32>]) -> Option<AppendError> {
@@ -274,20 +311,34 @@ fn wrong_version(names: &Names, targets: &[Target], numbers: &[Option<u32>]) -> 
         })
     };
     if let ([target], [number]) = (targets, numbers) {
-        return refusal(target, last_version(event_count(names, *number)));
+        return refusal(target, last_version(names, *number, 0));
     }
     // What earlier targets of this append add to a stream counts for later ones.
     let mut added: HashMap<&StreamId, u32> = HashMap::new();
     targets.iter().zip(numbers).find_map(|(target, number)| {
         let earlier = added.entry(&target.stream).or_default();
-        let actual = last_version(event_count(names, *number) + *earlier);
+        let actual = last_version(names, *number, *earlier);
         *earlier += target.count;
         refusal(target, actual)
     })
 }
 
 fn failed_condition(names: &Names, view: View<'_>, condition: &AppendCondition) -> Option<AppendError> {
-    let first_match = |query, from| Matcher::new(query, names, view).next(from);
+    let first_match = |query, from| {
+        let mut matcher = Matcher::new(query, names, view);
+        let (mut found, mut hint) = (matcher.next(from), 0);
+        if names.removed() > 0 {
+            while let Some(event) = found {
+                // The first event from there on that is not removed: if it is not this one, it need not match.
+                match live_stretch(names, view, event, view.len(), &mut hint) {
+                    Some((live, _)) if live == event => break,
+                    Some((live, _)) => found = matcher.next(live),
+                    None => found = None,
+                }
+            }
+        }
+        found
+    };
     let failed = |clause| move |event| AppendError::ConditionFailed { clause, position: Position::after_events(event) };
     let boundary = condition
         .boundary
@@ -299,7 +350,11 @@ fn failed_condition(names: &Names, view: View<'_>, condition: &AppendCondition) 
 
 /// Whether event `index` of `append` is the recorded event `event`.
 fn is_same(names: &Names, append: &Append, index: usize, view: View<'_>, event: u32) -> bool {
-    let entry = view.run(event, &mut 0).event(event);
+    let Ok(run) = view.run_or_hole(event, &mut 0) else { return false };
+    let entry = run.event(event);
+    if names.is_removed(entry.header()) {
+        return false;
+    }
     let (new, old) = (&append.batch.headers[index], entry.header());
     let stream = || match (new.stream, old.stream) {
         (NO_STREAM, NO_STREAM) => true,

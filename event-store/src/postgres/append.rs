@@ -90,7 +90,8 @@ impl<'a> Turn<'a> {
         let is_free = !queue.is_busy && queue.waiting.is_empty();
         queue.is_busy |= is_free;
         drop(queue);
-        is_free.then_some(Self { shared })
+        // Not `then_some`: a turn that is made is given back.
+        is_free.then(|| Self { shared })
     }
 }
 
@@ -221,7 +222,7 @@ impl Group {
 }
 
 /// Why a call has no verdicts.
-enum Refused {
+pub(super) enum Refused {
     /// The server gave the transaction up for the sake of others: nothing was applied, and it may go better the next time.
     Aborted(String),
     /// Nothing was applied. `may_be_one`: what is wrong may be wrong with one append of the group.
@@ -240,12 +241,12 @@ impl From<Refused> for AppendError {
 }
 
 impl Refused {
-    fn nothing_sent(why: String) -> Self {
+    pub(super) fn nothing_sent(why: String) -> Self {
         Self::Unavailable { why, may_be_one: false }
     }
 
     /// What an error says that came for a call that was sent.
-    fn of(error: &tokio_postgres::Error) -> Self {
+    pub(super) fn of(error: &tokio_postgres::Error) -> Self {
         let why = describe(error);
         let Some(answer) = error.as_db_error() else { return Self::Unknown(why) };
         let code = answer.code();
@@ -333,22 +334,27 @@ impl Shared {
         for (append, matches) in appends.iter().zip(matches) {
             call.add(append, matches);
         }
+        let answer = self.retried(|| self.send(&call)).await?;
+        let judged = call.verdicts(&answer).ok_or_else(|| Refused::Unknown("a strange answer".to_owned()))?;
+        self.has_written(appends, &judged);
+        Ok(judged)
+    }
+
+    /// What `send` is answered, which is sent again as long as the server gives its transaction up.
+    pub(super) async fn retried<T, F>(&self, send: impl Fn() -> F) -> Result<T, Refused>
+    where
+        F: Future<Output = Result<T, Refused>>,
+    {
         let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
-            match self.send(&call).await {
-                Err(Refused::Aborted(_)) if attempt < ATTEMPTS => {}
-                Err(refused) => return Err(refused),
-                Ok(answer) => {
-                    let judged =
-                        call.verdicts(&answer).ok_or_else(|| Refused::Unknown("a strange answer".to_owned()))?;
-                    self.has_written(appends, &judged);
-                    return Ok(judged);
-                }
+        for _ in 1..ATTEMPTS {
+            match send().await {
+                Err(Refused::Aborted(_)) => {}
+                answer => return answer,
             }
             sleep(pause.mul_f64(jitter())).await;
             pause *= 2;
         }
-        Err(Refused::nothing_sent("never tried".to_owned()))
+        send().await
     }
 
     async fn send(&self, call: &Call<'_>) -> Result<Vec<i64>, Refused> {

@@ -4,6 +4,7 @@ mod appends;
 mod conditions;
 mod histories;
 mod reads;
+mod removals;
 mod snapshots;
 mod subscriptions;
 mod threads;
@@ -54,10 +55,18 @@ pub fn cases<S: EventStore + SnapshotStore>() -> Vec<Case<S>> {
 }
 
 fn cases_of_events<S: EventStore + SnapshotStore>() -> Vec<Case<S>> {
-    [appends::list(), conditions::list(), reads::list(), subscriptions::list(), histories::list(), threads::list()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        appends::list(),
+        conditions::list(),
+        reads::list(),
+        removals::list(),
+        subscriptions::list(),
+        histories::list(),
+        threads::list(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Drives a future to its end on the calling thread.

@@ -13,8 +13,8 @@ use crate::recorded::RecordedEvent;
 /// Events in their order, with lists by id, stream, type and tag.
 ///
 /// Every question takes a `head`: it is answered as if the events behind it did not exist yet. So one order answers for each
-/// moment of its past, which is what a checker of histories asks for. Cost of a question: the matching events, and a binary
-/// search.
+/// moment of its past, which is what a checker of histories asks for. Removals are not part of that past: what is removed is as if it had
+/// never been at any head, but for the positions and versions that it had. Cost of a question: the matching events, and a binary search.
 #[derive(Debug, Clone, Default)]
 pub struct Order {
     events: Vec<RecordedEvent>,
@@ -22,6 +22,9 @@ pub struct Order {
     streams: HashMap<StreamId, Vec<u64>>,
     types: HashMap<EventType, Vec<u64>>,
     tags: HashMap<Tag, Vec<u64>>,
+    /// How many events at the front of a stream are removed, and their positions.
+    removed_of: HashMap<StreamId, u64>,
+    removed: HashSet<u64>,
 }
 
 impl Order {
@@ -31,7 +34,7 @@ impl Order {
         Self::default()
     }
 
-    /// The events, the first at position 1.
+    /// The events, the first at position 1, removed ones included.
     #[must_use]
     pub fn events(&self) -> &[RecordedEvent] {
         &self.events
@@ -43,9 +46,12 @@ impl Order {
         self.events.len() as u64
     }
 
-    /// The event at `position`.
+    /// The event at `position`, if it is not removed.
     #[must_use]
     pub fn get(&self, position: u64) -> Option<&RecordedEvent> {
+        if self.removed.contains(&position) {
+            return None;
+        }
         self.events.get(usize::try_from(position.checked_sub(1)?).ok()?)
     }
 
@@ -55,7 +61,7 @@ impl Order {
         self.ids.get(&id).copied()
     }
 
-    /// The positions of a stream's events.
+    /// The positions of a stream's events, removed ones included: the first has version 0.
     #[must_use]
     pub fn stream(&self, stream: &StreamId) -> &[u64] {
         self.streams.get(stream).map_or(&[], Vec::as_slice)
@@ -73,6 +79,33 @@ impl Order {
             self.tags.entry(tag.clone()).or_default().push(position);
         }
         self.events.push(event);
+    }
+
+    /// Removes the events of `stream` below version `before`, all of them without one; returns how many there were.
+    pub fn remove(&mut self, stream: &StreamId, before: Option<StreamVersion>) -> u64 {
+        let Some(positions) = self.streams.get(stream) else { return 0 };
+        let written = positions.len() as u64;
+        let removed = self.removed_of.entry(stream.clone()).or_default();
+        let before = before.map_or(written, |before| before.get().min(written)).max(*removed);
+        let gone = &positions[*removed as usize..before as usize];
+        *removed = before;
+        for position in gone {
+            self.ids.remove(&self.events[*position as usize - 1].id());
+            self.removed.insert(*position);
+        }
+        gone.len() as u64
+    }
+
+    /// The version of the last event of `stream` up to `head`.
+    #[must_use]
+    pub fn stream_version(&self, stream: &StreamId, head: u64) -> Option<StreamVersion> {
+        self.last_of(stream, self.stream_len(stream, head))
+    }
+
+    /// The version of the last event of a stream that has got `length` events so far, if they are not all removed.
+    fn last_of(&self, stream: &StreamId, length: u64) -> Option<StreamVersion> {
+        let removed = self.removed_of.get(stream).copied().unwrap_or_default();
+        (length > removed).then(|| StreamVersion::new(length - 1))
     }
 
     /// Judges `append` and writes it, with `time` for events without one.
@@ -118,7 +151,7 @@ impl Order {
         let mut lengths: HashMap<&StreamId, u64> = HashMap::new();
         for (stream, expected, count) in append.expectations() {
             let length = lengths.entry(stream).or_insert_with(|| self.stream_len(stream, head));
-            let actual = length.checked_sub(1).map(StreamVersion::new);
+            let actual = self.last_of(stream, *length);
             *length += count as u64;
             if !expected.accepts(actual) {
                 return Err(AppendError::WrongExpectedVersion { stream: stream.clone(), expected, actual });
@@ -128,10 +161,8 @@ impl Order {
             self.judge_condition(condition, head)?;
         }
         let writes = append.expectations().filter(|(.., count)| *count > 0 || append.is_empty());
-        let versions = writes.filter_map(|(stream, ..)| {
-            let last = lengths.get(stream)?.checked_sub(1)?;
-            Some((stream.clone(), StreamVersion::new(last)))
-        });
+        let versions =
+            writes.filter_map(|(stream, ..)| Some((stream.clone(), self.last_of(stream, *lengths.get(stream)?)?)));
         let positions = (!append.is_empty()).then(|| (position_at(head + 1), position_at(head + append.len() as u64)));
         Ok(Appended::new(positions, versions, false))
     }
@@ -186,7 +217,7 @@ impl Order {
     #[must_use]
     pub fn first_match(&self, query: &Query, after: u64, head: u64) -> Option<u64> {
         let Query::Items(items) = query else {
-            return (after < head.min(self.head())).then(|| after + 1);
+            return (after.saturating_add(1)..=head.min(self.head())).find(|position| !self.removed.contains(position));
         };
         let of_item = |item: &QueryItem| {
             let first_of = |positions: &[u64]| {
@@ -205,6 +236,12 @@ impl Order {
     /// Every position that `source` selects, whatever it starts from, in ascending order.
     #[must_use]
     pub fn matches(&self, source: &Source) -> Vec<u64> {
+        let mut positions = self.with_removed(source);
+        positions.retain(|position| !self.removed.contains(position));
+        positions
+    }
+
+    fn with_removed(&self, source: &Source) -> Vec<u64> {
         match source {
             Source::Stream { id, .. } => self.stream(id).to_vec(),
             Source::Store { query: Query::All, .. } => (1..=self.head()).collect(),
@@ -234,7 +271,7 @@ impl Order {
     /// The events of `read` as of `head`.
     #[must_use]
     pub fn read(&self, read: &Read, head: u64) -> Vec<RecordedEvent> {
-        let mut positions = self.matches(read.source());
+        let mut positions = self.with_removed(read.source());
         positions.retain(|position| *position <= head);
         let from = match read.source() {
             Source::Stream { from, .. } => from.map(|version| version.get() as usize),
@@ -251,10 +288,10 @@ impl Order {
             (from.unwrap_or(0)..positions.len()).collect()
         };
         let most = usize::try_from(read.most()).unwrap_or(usize::MAX);
-        places.into_iter().take(most).filter_map(|place| self.get(positions[place]).cloned()).collect()
+        places.into_iter().filter_map(|place| self.get(positions[place]).cloned()).take(most).collect()
     }
 
-    /// How many events of `stream` there are up to `head`.
+    /// How many events `stream` has got up to `head`, removed ones included.
     #[must_use]
     pub fn stream_len(&self, stream: &StreamId, head: u64) -> u64 {
         self.stream(stream).partition_point(|position| *position <= head) as u64

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::Stream;
 
 use crate::append::{Append, Appended};
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, ReadError, RemoveError};
 use crate::event::{Position, StreamVersion};
 use crate::name::StreamId;
 use crate::read::Read;
@@ -48,6 +48,20 @@ impl<S: EventStore> EventStore for WithSnapshots<S> {
 
     async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
         self.store.stream_version(stream).await
+    }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        let removed = self.store.truncate_stream(stream, before).await?;
+        if let Ok(None) = self.store.stream_version(stream).await {
+            self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
+        }
+        Ok(removed)
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        let removed = self.store.delete_stream(stream).await?;
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
+        Ok(removed)
     }
 }
 

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use event_store::testkit::Order;
 use event_store::{
     Append, AppendCondition, AppendError, Appended, EventStore, Feed, More, NewEvent, Page, Position, Query, Read,
-    ReadError, RecordedEvent, Snapshot, SnapshotError, SnapshotStore, Source, Start, StreamId, StreamVersion,
-    Subscribe, Subscription, Timestamp,
+    ReadError, RecordedEvent, RemoveError, Snapshot, SnapshotError, SnapshotStore, Source, Start, StreamId,
+    StreamVersion, Subscribe, Subscription, Timestamp,
 };
 
 /// What can be wrong with a store.
@@ -173,6 +173,15 @@ impl FaultyStore {
         }
     }
 
+    fn remove(&self, stream: &StreamId, before: Option<StreamVersion>) -> u64 {
+        let mut state = self.state();
+        let removed = state.order.remove(stream, before);
+        if state.order.stream_version(stream, state.order.head()).is_none() {
+            state.snapshots.remove(stream);
+        }
+        removed
+    }
+
     fn wake(&self) {
         let wakers = std::mem::take(&mut self.state().wakers);
         wakers.into_iter().for_each(Waker::wake);
@@ -195,10 +204,10 @@ impl FaultyStore {
             return Ok(verdict);
         }
         let positions = state.write(append);
-        let versions = append.expectations().filter(|(.., count)| *count > 0).filter_map(|(stream, ..)| {
-            let last = state.order.stream_len(stream, positions.1).checked_sub(1)?;
-            Some((stream.clone(), StreamVersion::new(last)))
-        });
+        let versions = append
+            .expectations()
+            .filter(|(.., count)| *count > 0)
+            .filter_map(|(stream, ..)| Some((stream.clone(), state.order.stream_version(stream, positions.1)?)));
         Ok(Appended::new(Position::new(positions.0).zip(Position::new(positions.1)), versions, false))
     }
 }
@@ -277,7 +286,15 @@ impl EventStore for FaultyStore {
 
     async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
         let state = self.state();
-        Ok(state.order.stream_len(stream, state.head()).checked_sub(1).map(StreamVersion::new))
+        Ok(state.order.stream_version(stream, state.head()))
+    }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        Ok(self.remove(stream, Some(before)))
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        Ok(self.remove(stream, None))
     }
 }
 
@@ -289,9 +306,12 @@ impl SnapshotStore for FaultyStore {
 
     async fn load_snapshot(&self, stream: &StreamId, schema_version: u16) -> Result<Option<Snapshot>, SnapshotError> {
         let state = self.state();
-        let version = state.order.stream_len(stream, state.head()).checked_sub(1).map(StreamVersion::new);
+        let version = state.order.stream_version(stream, state.head());
         let head = if self.has(Fault::SnapshotAhead) { Some(StreamVersion::new(u64::MAX)) } else { version };
-        let is_usable = |s: &&Snapshot| s.is_usable(head, schema_version);
+        let first = state.order.read(&Read::stream(stream.clone()).limit(1), state.head());
+        let first = first.first().and_then(RecordedEvent::stream_version).map_or(0, StreamVersion::get);
+        let is_whole = |s: &&Snapshot| first <= s.version.get().saturating_add(1);
+        let is_usable = |s: &&Snapshot| s.is_usable(head, schema_version) && is_whole(s);
         Ok(state.snapshots.get(stream).filter(is_usable).cloned())
     }
 }
