@@ -59,7 +59,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// Removes the events of `stream` with a version below `before`, and returns how many there were.
     ///
     /// Reads, queries, conditions and subscriptions from then on skip them as if they had never been; a read that is under way may still
-    /// show them. Their positions stay used, the head included, and the versions of others stay as they are. Their ids are forgotten: a
+    /// show some of them. Their positions stay used, the head included, and the versions of others stay as they are. Their ids are forgotten: a
     /// repetition of their append is an append like any other. A snapshot stays, and is not loaded if an event that it does not include
     /// is gone. If no event is left, this is [`EventStore::delete_stream`].
     ///

@@ -178,7 +178,7 @@ fn loom_a_scan_beside_a_removal_sees_the_events_or_their_rest() {
                     seen.push(event.payload()[0]);
                     ControlFlow::<()>::Continue(())
                 });
-                assert!(seen == [0, 1, 2] || seen == [2] || seen == [1, 2], "{seen:?}");
+                assert!(seen.is_sorted() && seen.last() == Some(&2), "what is not removed is there: {seen:?}");
             }
         });
         let removed = store.truncate_stream_now(&StreamId::new("a").expect("valid"), crate::StreamVersion::new(2));
