@@ -1,87 +1,106 @@
-//! An aggregate on a stream: every change expects the version it was decided on, and a snapshot spares the replay.
+//! An aggregate on a stream: each command is decided on the version that its events are appended behind, and a snapshot spares the replay.
 //!
 //! `cargo run -p event-store --example bank_account`
 
 use std::error::Error;
-use std::ops::ControlFlow;
-use std::time::Duration;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use event_store::{
-    Append, AppendError, EventType, ExpectedVersion, MemoryStore, NewEvent, Read, Snapshot, SnapshotPolicy, StreamId,
-    StreamVersion, Timestamp,
+    Aggregate, BoxError, DomainEvent, EventType, MemoryStore, NewEvent, RecordedEvent, Repository, RepositoryError,
+    SnapshotPolicy, SnapshotState, StreamId,
 };
 
-/// Version of the snapshot's layout: eight bytes, little-endian.
-const SCHEMA: u16 = 1;
-
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Account {
     balance: i64,
-    /// The last event that the balance includes.
-    version: Option<StreamVersion>,
-    /// Events replayed on top of a snapshot.
-    replayed: u64,
 }
 
-impl Account {
-    fn load(store: &MemoryStore, stream: &StreamId) -> Self {
-        let mut account = Self::default();
-        let mut read = Read::stream(stream.clone());
-        if let Some(snapshot) = store.load_snapshot_now(stream, SCHEMA) {
-            account.balance = snapshot.state.as_ref().try_into().map_or(0, i64::from_le_bytes);
-            account.version = Some(snapshot.version);
-            read = Read::stream_from(stream.clone(), StreamVersion::new(snapshot.version.get() + 1));
+/// What a customer asks for: money in, or, below zero, out.
+type Movement = i64;
+
+enum AccountEvent {
+    Deposited(i64),
+    Withdrawn(i64),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{wanted} wanted, and {balance} there")]
+struct Overdrawn {
+    wanted: i64,
+    balance: i64,
+}
+
+impl Aggregate for Account {
+    const TYPE: &'static str = "Account";
+    type Event = AccountEvent;
+    type Command = Movement;
+    type Error = Overdrawn;
+
+    fn decide(&self, movement: &Movement) -> Result<Vec<AccountEvent>, Overdrawn> {
+        match *movement {
+            amount if amount >= 0 => Ok(vec![AccountEvent::Deposited(amount)]),
+            amount if -amount > self.balance => Err(Overdrawn { wanted: -amount, balance: self.balance }),
+            amount => Ok(vec![AccountEvent::Withdrawn(-amount)]),
         }
-        store.scan(&read, |event| {
-            let amount = std::str::from_utf8(event.payload()).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-            account.balance += if event.event_type().as_str() == "Deposited" { amount } else { -amount };
-            account.version = event.stream_version();
-            account.replayed += 1;
-            ControlFlow::<()>::Continue(())
-        });
-        account
     }
 
-    fn expected(&self) -> ExpectedVersion {
-        self.version.map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact)
+    fn apply(&mut self, event: &AccountEvent) {
+        match event {
+            AccountEvent::Deposited(amount) => self.balance += amount,
+            AccountEvent::Withdrawn(amount) => self.balance -= amount,
+        }
     }
 }
 
-fn event(kind: &str, amount: i64) -> Result<NewEvent, Box<dyn Error>> {
-    Ok(NewEvent::new(EventType::new(kind)?, amount.to_string()))
+impl DomainEvent for AccountEvent {
+    fn encode(&self) -> Result<NewEvent, BoxError> {
+        let (name, amount) = match self {
+            Self::Deposited(amount) => ("Deposited", amount),
+            Self::Withdrawn(amount) => ("Withdrawn", amount),
+        };
+        Ok(NewEvent::new(EventType::new(name)?, amount.to_string()))
+    }
+
+    fn decode(event: &RecordedEvent) -> Result<Self, BoxError> {
+        let amount = std::str::from_utf8(event.payload())?.parse()?;
+        match event.event_type().as_str() {
+            "Deposited" => Ok(Self::Deposited(amount)),
+            "Withdrawn" => Ok(Self::Withdrawn(amount)),
+            other => Err(format!("{other} is no event of an account").into()),
+        }
+    }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let store = MemoryStore::new();
+impl SnapshotState for Account {
+    const SCHEMA: u16 = 1;
+
+    fn to_snapshot(&self) -> Result<Bytes, BoxError> {
+        Ok(Bytes::copy_from_slice(&self.balance.to_le_bytes()))
+    }
+
+    fn from_snapshot(state: &[u8]) -> Result<Self, BoxError> {
+        Ok(Self { balance: i64::from_le_bytes(state.try_into()?) })
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let store = Arc::new(MemoryStore::new());
+    let accounts = Repository::<Account, _>::new(store).snapshots(SnapshotPolicy::EveryN(10.try_into()?));
     let stream = StreamId::new("account-42")?;
-    let policy = SnapshotPolicy::EveryN(10.try_into()?);
-
     for amount in 1..=25 {
-        let account = Account::load(&store, &stream);
-        store.append_now(Append::stream(stream.clone(), account.expected(), [event("Deposited", amount)?]))?;
-        if policy.is_due(account.replayed, Duration::ZERO)
-            && let Some(version) = account.version
-        {
-            store.save_snapshot_now(Snapshot {
-                stream: stream.clone(),
-                aggregate_type: "Account".to_owned(),
-                version,
-                schema_version: SCHEMA,
-                state: account.balance.to_le_bytes().to_vec().into(),
-                time: Timestamp::now(),
-            });
-        }
+        accounts.execute(&stream, &amount).await?;
     }
 
-    // Two withdrawals decided on the same state: the second is refused and decides anew.
-    let (first, second) = (Account::load(&store, &stream), Account::load(&store, &stream));
-    store.append_now(Append::stream(stream.clone(), first.expected(), [event("Withdrawn", 300)?]))?;
-    let lost = store.append_now(Append::stream(stream.clone(), second.expected(), [event("Withdrawn", 300)?]));
-    assert!(matches!(lost, Err(AppendError::WrongExpectedVersion { .. })));
+    // Two want more than half of what is there, at the same time: one of them gets it.
+    let (first, second) = tokio::join!(accounts.execute(&stream, &-300), accounts.execute(&stream, &-300));
+    let refused = [first, second].into_iter().filter_map(Result::err).collect::<Vec<_>>();
+    assert!(matches!(&refused[..], [RepositoryError::Refused(Overdrawn { wanted: 300, balance: 25 })]));
 
-    let account = Account::load(&store, &stream);
-    assert_eq!(account.balance, 25 * 26 / 2 - 300);
-    assert!(account.replayed < 15, "the snapshot spared the rest");
-    eprintln!("balance {}, {} events replayed on the snapshot", account.balance, account.replayed);
+    let account = accounts.load(&stream).await?;
+    assert_eq!(account.state.balance, 25 * 26 / 2 - 300);
+    assert!(account.replayed < 10, "the snapshot spared the rest");
+    eprintln!("balance {}, {} events replayed on the snapshot", account.state.balance, account.replayed);
     Ok(())
 }

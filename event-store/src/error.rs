@@ -1,7 +1,7 @@
 //! What can go wrong, one type an operation. Every variant says whether anything happened.
 
 use crate::event::{EventId, Position, StreamVersion};
-use crate::name::StreamId;
+use crate::name::{EventType, StreamId};
 
 /// Why an append did not succeed. Nothing was applied, except possibly for [`AppendError::Unknown`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,4 +104,16 @@ pub enum ReadError {
     /// What is stored is not what this store writes. A repetition reads the same.
     #[error("malformed: {0}")]
     Malformed(String),
+    /// An event cannot be read in its current form. What is before it can be.
+    #[error("the event {event_type} (schema version {schema_version}) at position {position}: {reason}")]
+    Upcast {
+        /// Where it stands.
+        position: Position,
+        /// The type that it has where the upcasters fail.
+        event_type: EventType,
+        /// Version of its schema there.
+        schema_version: u16,
+        /// Why.
+        reason: String,
+    },
 }

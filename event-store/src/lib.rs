@@ -5,12 +5,14 @@
 #[doc = include_str!("../../README.md")]
 struct FrontPage;
 
+mod aggregate;
 mod append;
 mod batch;
 mod error;
 mod event;
 mod memory;
 mod name;
+mod panics;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod query;
@@ -22,7 +24,12 @@ mod subscription;
 mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod upcast;
 
+pub use aggregate::{
+    Aggregate, BoxError, DomainEvent, Executed, Loaded, Repository, RepositoryError, SnapshotOutcome, SnapshotState,
+    SnapshotUse, UserCode,
+};
 pub use append::{Append, AppendCondition, Appended, ExpectedVersion};
 pub use error::{AppendError, Clause, ReadError, RemoveError};
 pub use event::{EventId, NewEvent, Position, StreamVersion, Timestamp};
@@ -38,6 +45,7 @@ pub use store::{BoxFuture, BoxStream, DynEventStore, EventStore};
 pub use subscription::{
     AcknowledgeError, Acknowledger, Delivery, Feed, More, Page, Start, Subscribe, SubscribeError, Subscription,
 };
+pub use upcast::{Piece, Upcast, Upcasters, UpcastersBuilder, UpcastersError, Upcasting};
 
 #[cfg(feature = "postgres")]
 pub use {deadpool_postgres, tokio_postgres};

@@ -75,6 +75,27 @@ impl RecordedEvent {
             && *self.data == *data
     }
 
+    /// The event as it would be appended: with its own id and time.
+    #[must_use]
+    pub fn to_new_event(&self) -> NewEvent {
+        NewEvent {
+            schema_version: self.schema_version(),
+            tags: self.tags().clone(),
+            metadata: self.data.slice(self.header.payload_len()..).slice(..self.header.metadata_len()),
+            time: Some(self.time()),
+            correlation_id: self.correlation_id(),
+            causation_id: self.causation_id(),
+            ..NewEvent::with_given_id(self.id(), self.event_type().clone(), self.payload_bytes())
+        }
+    }
+
+    /// The same event with another type, schema and payload.
+    pub(crate) fn in_form(&self, event_type: EventType, schema_version: u16, payload: Bytes) -> Self {
+        let event = NewEvent { event_type, payload, schema_version, ..self.to_new_event() };
+        let place = self.stream().map(|(stream, version)| (stream.clone(), version));
+        Self::of_event(self.position, place, self.time(), &event)
+    }
+
     /// Place in the order of the store.
     #[must_use]
     pub fn position(&self) -> Position {

@@ -245,6 +245,18 @@ impl Subscription {
         subscription
     }
 
+    /// Whether the next event, which has been taken from the store already, stands at `position` too: one recorded event that an upcaster
+    /// split. A checkpoint at `position` would then skip it.
+    #[must_use]
+    pub fn has_more_at(&self, position: Position) -> bool {
+        self.page.as_slice().first().is_some_and(|event| event.position() == position)
+    }
+
+    /// The same subscription, fed by what `wrap` makes of its feed.
+    pub(crate) fn map_feed(self, wrap: impl FnOnce(Box<dyn Feed>) -> Box<dyn Feed>) -> Self {
+        Self { feed: wrap(self.feed), ..self }
+    }
+
     fn begin(&mut self, start: Start, head: Option<Position>) {
         self.cursor = match start {
             Start::Tail => head,

@@ -30,12 +30,14 @@
 mod checker;
 pub mod conformance;
 mod exercise;
+mod given;
 mod history;
 mod order;
 mod with_snapshots;
 
 pub use checker::{Anomaly, Summary, check};
 pub use exercise::{Exercise, exercise, exercise_in_threads, exercise_in_threads_by};
+pub use given::{Given, When, given};
 pub use history::{Call, Client, History, Operation, Recorder, Subscriber};
 pub use order::Order;
 pub use with_snapshots::WithSnapshots;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::testkit::conformance::{self, Setting};
-use event_store::{DynEventStore, MemoryStore};
+use event_store::{DynEventStore, MemoryStore, Upcasters, Upcasting};
 use faulty_store::{Fault, FaultyStore};
 use futures::executor::block_on;
 
@@ -27,6 +27,13 @@ fn the_memory_store_conforms_behind_a_pointer() {
     let report = block_on(conformance::run_events(&Setting::default(), make));
     report.assert_passed();
     assert!(report.passed.len() < conformance::cases::<MemoryStore>().len(), "without the cases about snapshots");
+}
+
+#[test]
+fn an_upcasting_store_without_upcasters_conforms() {
+    let none = Upcasters::builder().build().expect("nothing to refuse");
+    let report = block_on(conformance::run(|| async { Upcasting::new(MemoryStore::new(), none.clone()) }));
+    report.assert_passed();
 }
 
 /// The case that blocks on threads does so beside the executor, which may have one thread, and drives futures as the store needs it.
