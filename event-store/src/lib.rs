@@ -8,6 +8,8 @@ struct FrontPage;
 mod aggregate;
 mod append;
 mod batch;
+#[cfg(feature = "cloudevents")]
+pub mod cloudevents;
 mod error;
 mod event;
 mod memory;
