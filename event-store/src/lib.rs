@@ -17,6 +17,7 @@ mod name;
 mod panics;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod projection;
 mod query;
 mod read;
 mod recorded;
@@ -39,6 +40,10 @@ pub use memory::{EventRef, Events, EventsIter, MemoryOptions, MemoryStore, Optio
 pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
 #[cfg(feature = "postgres")]
 pub use postgres::{PgError, PgOptions, PostgresStore};
+pub use projection::{
+    ApplyError, MemoryReadModel, MemoryTx, ParkedEvent, Progress, Projection, ProjectionId, ProjectionOptions,
+    ProjectionRunner, ProjectionStats, ReadModel, ReadModelError, RetryError, RunOutcome, RunnerError,
+};
 pub use query::{Query, QueryError, QueryItem, QueryItems};
 pub use read::{Read, Source};
 pub use recorded::RecordedEvent;
