@@ -14,8 +14,8 @@ use account::{Account, AccountEvent, Command, Overdrawn};
 use bytes::Bytes;
 use event_store::{
     Append, AppendError, Appended, EventStore, ExpectedVersion, MemoryStore, NewEvent, Position, Read, ReadError,
-    RecordedEvent, Repository, RepositoryError, Snapshot, SnapshotOutcome, SnapshotPolicy, SnapshotUse, StreamId,
-    StreamVersion, Subscribe, Subscription, Timestamp, UserCode,
+    RecordedEvent, RemoveError, Repository, RepositoryError, Snapshot, SnapshotOutcome, SnapshotPolicy, SnapshotUse,
+    StreamId, StreamVersion, Subscribe, Subscription, Timestamp, UserCode,
 };
 use futures::Stream;
 use futures::executor::block_on;
@@ -175,6 +175,14 @@ impl EventStore for Troubled {
 
     async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
         self.store.stream_version(stream).await
+    }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        self.store.truncate_stream(stream, before).await
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        self.store.delete_stream(stream).await
     }
 }
 

@@ -6,7 +6,7 @@ use super::Upcasters;
 use super::feed::UpcastFeed;
 use super::reading::{UpcastRead, widened};
 use crate::append::{Append, Appended};
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, ReadError, RemoveError};
 use crate::event::{Position, StreamVersion};
 use crate::name::StreamId;
 use crate::read::Read;
@@ -98,6 +98,14 @@ impl<S: EventStore> EventStore for Upcasting<S> {
 
     async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
         self.store.stream_version(stream).await
+    }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        self.store.truncate_stream(stream, before).await
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        self.store.delete_stream(stream).await
     }
 }
 
