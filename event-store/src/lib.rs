@@ -14,6 +14,8 @@ mod error;
 mod event;
 mod memory;
 mod name;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+mod observed;
 mod panics;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -40,6 +42,8 @@ pub use memory::{EventRef, Events, EventsIter, MemoryOptions, MemoryStore, Optio
 pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
 #[cfg(feature = "postgres")]
 pub use postgres::{PgError, PgOptions, PostgresStore};
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub use observed::Observed;
 pub use projection::{
     ApplyError, MemoryReadModel, MemoryTx, ParkedEvent, Progress, Projection, ProjectionId, ProjectionOptions,
     ProjectionRunner, ProjectionStats, ReadModel, ReadModelError, RetryError, RunOutcome, RunnerError,

@@ -1,0 +1,250 @@
+//! What an observed store tells by the facades `tracing` and `metrics`; and that it is a store like any other.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future as _;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use event_store::testkit::conformance;
+use event_store::{
+    Append, AppendCondition, AppendError, Appended, Delivery, EventStore, ExpectedVersion, MemoryStore, NewEvent,
+    Observed, Position, Query, Read, ReadError, RecordedEvent, StreamId, StreamVersion, Subscribe, Subscription,
+    Upcasters, Upcasting,
+};
+use futures::executor::block_on;
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata as MetricMetadata, Recorder,
+    SharedString, Unit,
+};
+use support::{event, events, exact, stream};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// Keeps counters, and how often a histogram was told something.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<BTreeMap<String, u64>>>);
+
+struct One(Kept, String);
+
+impl CounterFn for One {
+    fn increment(&self, by: u64) {
+        *self.0.0.lock().expect("no panic").entry(self.1.clone()).or_default() += by;
+    }
+
+    fn absolute(&self, _: u64) {
+        unreachable!("counters go up by steps");
+    }
+}
+
+impl HistogramFn for One {
+    fn record(&self, seconds: f64) {
+        assert!((0.0..10.0).contains(&seconds), "{seconds} s");
+        CounterFn::increment(self, 1);
+    }
+}
+
+fn name(key: &Key) -> String {
+    let labels: Vec<String> = key.labels().map(|label| format!("{{{}={}}}", label.key(), label.value())).collect();
+    format!("{}{}", key.name(), labels.concat())
+}
+
+impl Recorder for Kept {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &MetricMetadata<'_>) -> Counter {
+        Counter::from_arc(Arc::new(One(self.clone(), name(key))))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &MetricMetadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, key: &Key, _: &MetricMetadata<'_>) -> Histogram {
+        Histogram::from_arc(Arc::new(One(self.clone(), name(key))))
+    }
+}
+
+type FieldTexts = BTreeMap<&'static str, String>;
+
+/// Keeps spans: their names and fields.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<(String, FieldTexts)>>>);
+
+struct Fields<'a>(&'a mut FieldTexts);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}").trim_matches('"').to_owned());
+    }
+}
+
+impl Subscriber for Spans {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_span()
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut spans = self.0.lock().expect("no panic");
+        let mut fields = FieldTexts::new();
+        span.record(&mut Fields(&mut fields));
+        spans.push((span.metadata().name().to_owned(), fields));
+        Id::from_u64(spans.len() as u64)
+    }
+
+    fn record(&self, span: &Id, values: &Record<'_>) {
+        let mut spans = self.0.lock().expect("no panic");
+        values.record(&mut Fields(&mut spans[span.into_u64() as usize - 1].1));
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+impl Spans {
+    fn texts(&self) -> Vec<String> {
+        let spans = self.0.lock().expect("no panic");
+        let text = |(name, fields): &(String, FieldTexts)| {
+            let fields: Vec<String> = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            format!("{name}{}", fields.concat())
+        };
+        spans.iter().map(text).collect()
+    }
+}
+
+/// Does `work`; what it told.
+fn told(work: impl FnOnce()) -> (BTreeMap<String, u64>, Vec<String>) {
+    let (kept, spans) = (Kept::default(), Spans::default());
+    tracing::subscriber::with_default(spans.clone(), || metrics::with_local_recorder(&kept, work));
+    let figures = kept.0.lock().expect("no panic").clone();
+    (figures, spans.texts())
+}
+
+fn counts(figures: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    figures.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[test]
+fn appends_are_told_with_their_outcome() {
+    let (figures, spans) = told(|| {
+        let store = Observed::new(MemoryStore::new());
+        let append = |append| block_on(store.append(append));
+        let first = Append::stream(stream("a"), ExpectedVersion::NoStream, events(0..3)).and_events(events(3..4));
+        append(first.clone()).expect("no stream");
+        append(first).expect("the same");
+        append(Append::stream(stream("a"), exact(2), [])).expect("at version 2");
+        append(Append::stream(stream("a"), exact(7), events(4..5))).expect_err("at version 2");
+        append(Append::events(events(4..5)).condition(AppendCondition::fail_if_exists(Query::All))).expect_err("4");
+        append(Append::events([event(1).with_metadata("other")])).expect_err("taken");
+    });
+    assert_eq!(
+        figures,
+        counts(&[
+            ("event_store_append_seconds", 6),
+            ("event_store_appended_events_total", 4),
+            ("event_store_appends_total{outcome=appended}", 1),
+            ("event_store_appends_total{outcome=checked}", 1),
+            ("event_store_appends_total{outcome=condition_failed}", 1),
+            ("event_store_appends_total{outcome=deduplicated}", 1),
+            ("event_store_appends_total{outcome=duplicate_id}", 1),
+            ("event_store_appends_total{outcome=wrong_version}", 1),
+        ])
+    );
+    assert_eq!(spans[0], "event_store.append events=4 first_position=1 last_position=4 outcome=appended streams=1");
+    assert_eq!(spans[3], "event_store.append events=1 outcome=wrong_version streams=1");
+    assert_eq!(spans.len(), 6);
+}
+
+#[test]
+fn reads_and_pages_are_told_with_their_events() {
+    let (figures, spans) = told(|| {
+        let fails = |payload: &[u8]| if payload == b"5" { Err("five".into()) } else { Ok(payload.to_vec()) };
+        let kind = support::kind("Happened");
+        let upcasters = Upcasters::builder().current(kind.clone(), 2).step(kind, 1, 2, fails).build().expect("sound");
+        let store = Observed::new(Upcasting::new(support::store_with(6), upcasters));
+        block_on(store.read(Read::stream(stream("a")).limit(3)).for_each(|_| async {}));
+        block_on(store.read(Read::all().backwards()).for_each(|_| async {}));
+        block_on(store.read(Read::all()).next()).expect("one event").expect("no failure");
+        // Never polled: nothing was asked for.
+        drop(store.read(Read::all()));
+        let mut subscription = store.subscribe(Subscribe::from_start());
+        while let Some(Some(Ok(Delivery::Event(_)))) = subscription.next().now_or_never() {}
+    });
+    assert_eq!(
+        figures,
+        counts(&[
+            ("event_store_page_events_total", 5),
+            ("event_store_page_seconds", 2),
+            ("event_store_pages_total{outcome=failed}", 1),
+            ("event_store_pages_total{outcome=filled}", 1),
+            ("event_store_read_events_total", 4),
+            ("event_store_read_seconds", 3),
+            ("event_store_reads_total{outcome=complete}", 1),
+            ("event_store_reads_total{outcome=failed}", 1),
+            ("event_store_reads_total{outcome=stopped}", 1),
+        ])
+    );
+    assert_eq!(
+        spans,
+        [
+            "event_store.read backwards=false events=3 outcome=complete source=stream",
+            "event_store.read backwards=true events=0 outcome=failed source=all",
+            "event_store.read backwards=false events=1 outcome=stopped source=all",
+            "event_store.page events=5 outcome=filled",
+            "event_store.page events=0 outcome=failed",
+        ]
+    );
+}
+
+/// Never answers an append.
+struct Silent(MemoryStore);
+
+impl EventStore for Silent {
+    async fn append(&self, _: Append) -> Result<Appended, AppendError> {
+        std::future::pending().await
+    }
+
+    fn read(&self, read: Read) -> impl Stream<Item = Result<RecordedEvent, ReadError>> + Send {
+        self.0.read(read)
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        self.0.subscribe(subscribe)
+    }
+
+    async fn head(&self) -> Result<Option<Position>, ReadError> {
+        self.0.head().await
+    }
+
+    async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
+        self.0.stream_version(stream).await
+    }
+}
+
+#[test]
+fn an_append_that_is_dropped_before_its_answer_is_told_too() {
+    let (figures, spans) = told(|| {
+        let store = Observed::new(Silent(MemoryStore::new()));
+        let mut append = Box::pin(store.append(Append::events([NewEvent::new(support::kind("T"), "")])));
+        assert!(pin!(&mut append).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(append);
+        drop(store.append(Append::events([])));
+    });
+    let expected = [("event_store_append_seconds", 1), ("event_store_appends_total{outcome=cancelled}", 1)];
+    assert_eq!(figures, counts(&expected), "the second one was not polled");
+    assert_eq!(spans, ["event_store.append events=1 outcome=cancelled streams=0"]);
+}
+
+#[test]
+fn an_observed_store_conforms() {
+    block_on(conformance::run(|| async { Observed::new(MemoryStore::new()) })).assert_passed();
+}
