@@ -192,15 +192,16 @@ pub enum Upcast {
 
 impl Upcast {
     /// The events that match `query`.
-    fn matching(self, query: &Query) -> Vec<RecordedEvent> {
-        let mut events = match self {
-            Self::One(event) => vec![event],
-            Self::Changed(events) => events,
-        };
-        if !matches!(query, Query::All) {
-            events.retain(|event| query.matches(event.event_type(), event.tags()));
+    fn matching(self, query: &Query) -> Self {
+        let is_match = |event: &RecordedEvent| query.matches(event.event_type(), event.tags());
+        match self {
+            Self::One(event) if is_match(&event) => Self::One(event),
+            Self::One(_) => Self::Changed(Vec::new()),
+            Self::Changed(mut events) => {
+                events.retain(is_match);
+                Self::Changed(events)
+            }
         }
-        events
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::testkit::conformance::{self, Setting};
-use event_store::{DynEventStore, MemoryStore, Upcasters, Upcasting};
+use event_store::{DynEventStore, EventType, MemoryStore, Upcasters, Upcasting};
 use faulty_store::{Fault, FaultyStore};
 use futures::executor::block_on;
 
@@ -30,10 +30,19 @@ fn the_memory_store_conforms_behind_a_pointer() {
 }
 
 #[test]
-fn an_upcasting_store_without_upcasters_conforms() {
+fn an_upcasting_store_conforms_as_far_as_its_upcasters_are_about_other_events() {
     let none = Upcasters::builder().build().expect("nothing to refuse");
-    let report = block_on(conformance::run(|| async { Upcasting::new(MemoryStore::new(), none.clone()) }));
-    report.assert_passed();
+    let (old, new) = (EventType::new("Old").expect("valid"), EventType::new("New").expect("valid"));
+    let others = Upcasters::builder()
+        .current(new.clone(), 1)
+        .split((old.clone(), 1), [(new, 1)], |_| Ok(Vec::new()))
+        .drop(old, 2)
+        .build()
+        .expect("sound");
+    for upcasters in [none, others] {
+        let report = block_on(conformance::run(|| async { Upcasting::new(MemoryStore::new(), upcasters.clone()) }));
+        report.assert_passed();
+    }
 }
 
 /// The case that blocks on threads does so beside the executor, which may have one thread, and drives futures as the store needs it.

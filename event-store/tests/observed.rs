@@ -1,5 +1,8 @@
 //! What an observed store tells by the facades `tracing` and `metrics`; and that it is a store like any other.
 
+#[path = "support/shaky.rs"]
+#[allow(dead_code, reason = "each test file uses a part")]
+mod shaky;
 mod support;
 
 use std::collections::BTreeMap;
@@ -11,14 +14,14 @@ use std::task::{Context, Waker};
 
 use event_store::testkit::conformance;
 use event_store::{
-    Append, AppendCondition, AppendError, Appended, Delivery, EventStore, ExpectedVersion, MemoryStore, NewEvent,
-    Observed, Position, Query, Read, ReadError, RecordedEvent, StreamId, StreamVersion, Subscribe, Subscription,
-    Upcasters, Upcasting,
+    Append, AppendCondition, AppendError, Appended, Delivery, EventStore, ExpectedVersion, MemoryReadModel,
+    MemoryStore, NewEvent, Observed, Position, ProjectionRunner, Query, Read, ReadError, RecordedEvent, StreamId,
+    StreamVersion, Subscribe, Subscription, Upcasters, Upcasting,
 };
 use futures::executor::block_on;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata as MetricMetadata, Recorder,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata as MetricMetadata, Recorder,
     SharedString, Unit,
 };
 use support::{event, events, exact, stream};
@@ -37,8 +40,22 @@ impl CounterFn for One {
         *self.0.0.lock().expect("no panic").entry(self.1.clone()).or_default() += by;
     }
 
-    fn absolute(&self, _: u64) {
-        unreachable!("counters go up by steps");
+    fn absolute(&self, to: u64) {
+        self.0.0.lock().expect("no panic").insert(self.1.clone(), to);
+    }
+}
+
+impl GaugeFn for One {
+    fn increment(&self, _: f64) {
+        unreachable!("gauges are set");
+    }
+
+    fn decrement(&self, _: f64) {
+        unreachable!("gauges are set");
+    }
+
+    fn set(&self, to: f64) {
+        CounterFn::absolute(self, to as u64);
     }
 }
 
@@ -63,8 +80,8 @@ impl Recorder for Kept {
         Counter::from_arc(Arc::new(One(self.clone(), name(key))))
     }
 
-    fn register_gauge(&self, _: &Key, _: &MetricMetadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &MetricMetadata<'_>) -> Gauge {
+        Gauge::from_arc(Arc::new(One(self.clone(), name(key))))
     }
 
     fn register_histogram(&self, key: &Key, _: &MetricMetadata<'_>) -> Histogram {
@@ -247,4 +264,20 @@ fn an_append_that_is_dropped_before_its_answer_is_told_too() {
 #[test]
 fn an_observed_store_conforms() {
     block_on(conformance::run(|| async { Observed::new(MemoryStore::new()) })).assert_passed();
+}
+
+#[test]
+fn a_projection_tells_its_lag_when_it_is_asked() {
+    let (figures, _) = told(|| {
+        let store = Arc::new(support::store_with(5));
+        let model = Arc::new(MemoryReadModel::new());
+        let runner = ProjectionRunner::new(Arc::clone(&store), model, shaky::Ledger::new(), shaky::no_sleep);
+        block_on(runner.catch_up()).expect("caught up");
+        store.append_now(Append::events(events(5..7))).expect("no condition");
+        block_on(runner.stats()).expect("memory");
+    });
+    let labels = "{projection=ledger}{version=1}";
+    let expected = [("applied_total", 5), ("event_failures_total", 0), ("lag", 2), ("parked_total", 0)];
+    let expected = expected.map(|(name, value)| (format!("event_store_projection_{name}{labels}"), value));
+    assert_eq!(figures, BTreeMap::from(expected));
 }

@@ -112,7 +112,7 @@ where
 
     /// What the event at `position` is to the projection: one event, several if it was split, none if it is there no more.
     async fn events_at(&self, position: Position) -> Result<Vec<RecordedEvent>, ReadError> {
-        let mut read = pin!(self.store.read(Read::query_from(self.projection.query(), position).limit(1)));
+        let mut read = pin!(self.store.read(Read::query_from(self.query.clone(), position).limit(1)));
         let mut events = Vec::new();
         while let Some(event) = poll_fn(|context| read.as_mut().poll_next(context)).await {
             events.extend(Some(event?).filter(|event| event.position() == position));

@@ -14,6 +14,7 @@ use super::{Projection, ProjectionId, ReadModel, ReadModelError};
 use crate::aggregate::BoxError;
 use crate::error::ReadError;
 use crate::event::Position;
+use crate::query::Query;
 use crate::store::{BoxFuture, EventStore};
 
 /// Runs a projection: takes its events from a store, applies them in batches, and saves the checkpoint in the transaction of each batch.
@@ -44,6 +45,7 @@ pub struct ProjectionRunner<S, M, P> {
     pub(super) model: Arc<M>,
     pub(super) projection: P,
     pub(super) id: ProjectionId,
+    pub(super) query: Query,
     pub(super) options: ProjectionOptions,
     pub(super) control: Control,
     sleep: Box<Sleep>,
@@ -123,7 +125,7 @@ where
     M: ReadModel,
     P: Projection<Tx = M::Tx>,
 {
-    /// A runner of `projection` from `store` to `model`. `sleep` is the runtime's: `tokio::time::sleep`, for example.
+    /// A runner of `projection` from `store` to `model`, which asks the projection for its name, version and query once. `sleep` is the runtime's: `tokio::time::sleep`, for example.
     pub fn new<F>(
         store: Arc<S>,
         model: Arc<M>,
@@ -138,6 +140,7 @@ where
         Self {
             store,
             model,
+            query: projection.query(),
             projection,
             id,
             options: ProjectionOptions::default(),
@@ -180,11 +183,27 @@ where
 
     /// What the runner has done since it was made, and how far it is behind. Asks the store for its head.
     ///
+    /// With the feature `metrics` it tells the facade as well, so that whoever wants the figures there calls this now and then:
+    /// `event_store_projection_lag` (gauge) and `event_store_projection_applied_total`, `…_event_failures_total`, `…_parked_total` (counters),
+    /// each with the labels `projection` and `version`.
+    ///
     /// # Errors
     /// [`ReadError`].
     pub async fn stats(&self) -> Result<ProjectionStats, ReadError> {
         let head = self.store.head().await?;
-        Ok(self.control.stats(head))
+        let stats = self.control.stats(head);
+        #[cfg(feature = "metrics")]
+        self.tell(&stats);
+        Ok(stats)
+    }
+
+    #[cfg(feature = "metrics")]
+    fn tell(&self, stats: &ProjectionStats) {
+        let labels = [("projection", self.id.name.clone()), ("version", self.id.version.to_string())];
+        metrics::gauge!("event_store_projection_lag", &labels).set(stats.lag as f64);
+        metrics::counter!("event_store_projection_applied_total", &labels).absolute(stats.applied);
+        metrics::counter!("event_store_projection_event_failures_total", &labels).absolute(stats.event_failures);
+        metrics::counter!("event_store_projection_parked_total", &labels).absolute(stats.parked);
     }
 
     /// Makes this version the active one, whatever is parked and however far it has come.

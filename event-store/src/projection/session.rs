@@ -100,7 +100,7 @@ where
         let Progress { checkpoint, active, .. } = runner.model.load(&mut tx).await?;
         drop(tx);
         let subscribe = checkpoint.map_or_else(Subscribe::from_start, Subscribe::after);
-        let subscription = runner.store.subscribe(subscribe.query(runner.projection.query()));
+        let subscription = runner.store.subscribe(subscribe.query(runner.query.clone()));
         runner.control.count(|stats| stats.checkpoint = checkpoint);
         runner.control.see(checkpoint);
         let mut session =

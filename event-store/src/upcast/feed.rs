@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::Upcasters;
+use super::{Upcast, Upcasters};
 use crate::error::ReadError;
 use crate::event::Position;
 use crate::query::Query;
@@ -32,7 +32,10 @@ impl Feed for UpcastFeed {
         for event in page.events {
             let position = event.position();
             match self.upcasters.upcast(event) {
-                Ok(upcast) => events.extend(upcast.matching(query)),
+                Ok(upcast) => match upcast.matching(query) {
+                    Upcast::One(event) => events.push(event),
+                    Upcast::Changed(changed) => events.extend(changed),
+                },
                 Err(error) => {
                     // First what is before the event that fails; the next page begins with the failure.
                     let seen = Position::new(position.get() - 1);

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 
-use super::Upcasters;
+use super::{Upcast, Upcasters};
 use crate::error::ReadError;
 use crate::query::Query;
 use crate::read::{Read, Source};
@@ -72,15 +72,20 @@ impl<R: Stream<Item = Result<RecordedEvent, ReadError>>> Stream for UpcastRead<R
                 Some(event) => event.and_then(|event| this.upcasters.upcast(event)),
             };
             match upcast {
-                Ok(upcast) => {
-                    let mut events = upcast.matching(&this.query);
-                    if this.backwards {
-                        events.reverse();
+                Ok(upcast) => match upcast.matching(&this.query) {
+                    Upcast::One(event) => {
+                        this.left -= 1;
+                        return Poll::Ready(Some(Ok(event)));
                     }
-                    // An event that was split comes whole, so that a reader that goes on behind it misses nothing.
-                    this.left = this.left.saturating_sub(events.len() as u64);
-                    this.ready = events.into_iter();
-                }
+                    Upcast::Changed(mut events) => {
+                        if this.backwards {
+                            events.reverse();
+                        }
+                        // An event that was split comes whole, so that a reader that goes on behind it misses nothing.
+                        this.left = this.left.saturating_sub(events.len() as u64);
+                        this.ready = events.into_iter();
+                    }
+                },
                 Err(error) => {
                     this.events = None;
                     return Poll::Ready(Some(Err(error)));
