@@ -40,10 +40,10 @@ pub use error::{AppendError, Clause, ReadError, RemoveError};
 pub use event::{EventId, NewEvent, Position, StreamVersion, Timestamp};
 pub use memory::{EventRef, Events, EventsIter, MemoryOptions, MemoryStore, OptionsError, Removed};
 pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
-#[cfg(feature = "postgres")]
-pub use postgres::{PgError, PgOptions, PostgresStore};
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub use observed::Observed;
+#[cfg(feature = "postgres")]
+pub use postgres::{PgError, PgOptions, PostgresStore};
 pub use projection::{
     ApplyError, MemoryReadModel, MemoryTx, ParkedEvent, Progress, Projection, ProjectionId, ProjectionOptions,
     ProjectionRunner, ProjectionStats, ReadModel, ReadModelError, RetryError, RunOutcome, RunnerError,

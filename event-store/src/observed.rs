@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 
 use crate::append::{Append, Appended};
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, ReadError, RemoveError};
 use crate::event::{Position, StreamVersion};
 use crate::name::StreamId;
 use crate::query::Query;
@@ -38,7 +38,8 @@ use crate::subscription::{Feed, More, Page, Subscribe, Subscription};
 /// | `event_store_page_events_total` | counter | events on these pages |
 /// | `event_store_page_seconds` | histogram | from the first poll to the page |
 ///
-/// No figure has a label that grows with the data: no stream, no type, no tag.
+/// No figure has a label that grows with the data: no stream, no type, no tag. Removals, looks at a head or a version, and snapshots pass
+/// unobserved.
 ///
 /// # Cost
 /// With `metrics` two reads of the clock and three updates an operation; with `tracing` a span an operation, which is next to nothing where no
@@ -97,9 +98,16 @@ impl<S: EventStore> EventStore for Observed<S> {
     async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
         self.store.stream_version(stream).await
     }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        self.store.truncate_stream(stream, before).await
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        self.store.delete_stream(stream).await
+    }
 }
 
-/// Snapshots pass unobserved.
 impl<S: SnapshotStore> SnapshotStore for Observed<S> {
     async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), SnapshotError> {
         self.store.save_snapshot(snapshot).await
