@@ -398,6 +398,23 @@ fn a_batch_lingers_for_what_comes_soon() {
 }
 
 #[test]
+fn pauses_double_up_to_the_longest() {
+    let (store, model) = (Arc::new(MemoryStore::new()), Model::new());
+    append(&store, [named("Bad", 1)]);
+    let slept = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = Arc::clone(&slept);
+    let sleep = move |time: Duration| {
+        told.lock().expect("no panic").push(time.as_millis());
+        std::future::ready(())
+    };
+    let runner = ProjectionRunner::new(store, Arc::new(model), Ledger::new(), sleep);
+    let pauses = (Duration::from_millis(10), Duration::from_millis(35));
+    let runner = runner.options(options().attempts(6).pauses(pauses.0, pauses.1));
+    block_on(runner.catch_up()).expect("caught up");
+    assert_eq!(*slept.lock().expect("no panic"), [10, 20, 35, 35, 35], "and none before it is parked");
+}
+
+#[test]
 fn what_an_event_was_split_into_is_one_unit() {
     let store = Arc::new(MemoryStore::new());
     append(&store, [event(1), named("Pair", 2), event(3), named("Pair", 4)]);
