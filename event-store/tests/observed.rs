@@ -15,8 +15,8 @@ use std::task::{Context, Waker};
 use event_store::testkit::conformance;
 use event_store::{
     Append, AppendCondition, AppendError, Appended, Delivery, EventStore, ExpectedVersion, MemoryReadModel,
-    MemoryStore, NewEvent, Observed, Position, ProjectionRunner, Query, Read, ReadError, RecordedEvent, StreamId,
-    StreamVersion, Subscribe, Subscription, Upcasters, Upcasting,
+    MemoryStore, NewEvent, Observed, Position, ProjectionRunner, Query, Read, ReadError, RecordedEvent, RemoveError,
+    StreamId, StreamVersion, Subscribe, Subscription, Upcasters, Upcasting,
 };
 use futures::executor::block_on;
 use futures::{FutureExt as _, Stream, StreamExt as _};
@@ -244,6 +244,14 @@ impl EventStore for Silent {
 
     async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
         self.0.stream_version(stream).await
+    }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        self.0.truncate_stream(stream, before).await
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        self.0.delete_stream(stream).await
     }
 }
 
