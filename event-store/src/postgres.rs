@@ -7,6 +7,7 @@ mod feed;
 mod guard;
 mod options;
 mod read;
+mod read_model;
 mod remove;
 mod rows;
 mod schema;
@@ -28,6 +29,7 @@ use self::feed::PgFeed;
 use self::guard::Lessor;
 pub use self::options::{PgError, PgOptions};
 use self::read::PgRead;
+pub use self::read_model::{PgReadModel, PgTx};
 use self::wake::Wake;
 use crate::append::{Append, Appended};
 use crate::error::{AppendError, ReadError, RemoveError};
@@ -133,6 +135,12 @@ impl PostgresStore {
     /// [`AppendError`], never [`AppendError::Unknown`]: nothing is applied before the commit, whose outcome is the caller's to know.
     pub async fn append_in_tx(&self, transaction: &Transaction<'_>, append: Append) -> Result<Appended, AppendError> {
         self.shared.append_in(transaction, &append).await
+    }
+
+    /// Read models in the database of the store: projections with their checkpoints in the transactions of what they change.
+    #[must_use]
+    pub fn read_model(&self) -> PgReadModel {
+        PgReadModel::new(self.shared.lessor.clone(), self.shared.options.answer_timeout)
     }
 
     /// Tells subscriptions of events that a transaction of the caller's has committed: those of this process now, those of others soon.

@@ -16,11 +16,10 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::Shared;
 use super::call::{Call, Judged, Match, STATEMENT, TYPES, Verdict, number};
-use super::guard::describe;
 use super::rows::{COLUMNS, Rows};
 use crate::append::{Append, Appended};
 use crate::batch::{Header, NO_STREAM};
-use crate::error::{AppendError, Clause};
+use crate::error::{AppendError, Clause, describe};
 use crate::event::{EventId, Position, StreamVersion};
 use crate::recorded::RecordedEvent;
 use crate::sync::HashSeed;

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::connector::SharedConnector;
+use crate::error::describe;
 
 /// How long a cancellation is tried.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
@@ -36,21 +37,6 @@ impl Lessor {
     }
 }
 
-/// What went wrong, with what caused it.
-pub(super) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 /// A connection on loan. Dropped between [`Lease::begin`] and [`Lease::end`], as a dropped future does, it is cancelled and discarded: the
 /// pool makes a fresh one, and its next user waits for nobody's query.
 #[derive(Debug)]
@@ -72,7 +58,8 @@ impl Lease {
         self.busy.store(false, Ordering::Relaxed);
     }
 
-    fn client(&self) -> &ClientWrapper {
+    /// The connection.
+    pub(super) fn client(&self) -> &ClientWrapper {
         self.object.as_ref().expect("a lease has its connection until it is dropped")
     }
 

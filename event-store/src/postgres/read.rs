@@ -10,10 +10,9 @@ use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Row, RowStream};
 
 use super::Shared;
-use super::guard::describe;
 use super::rows::{Fetched, Rows};
 use super::selection::{Part, Selection};
-use crate::error::ReadError;
+use crate::error::{ReadError, describe};
 use crate::event::{Position, StreamVersion};
 use crate::read::{Read, Source};
 use crate::recorded::RecordedEvent;

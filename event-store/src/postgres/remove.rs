@@ -6,8 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::Shared;
 use super::append::Refused;
 use super::call::number;
-use super::guard::describe;
-use crate::error::RemoveError;
+use crate::error::{RemoveError, describe};
 use crate::event::StreamVersion;
 use crate::name::StreamId;
 

@@ -4,8 +4,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::Shared;
 use super::call::number;
-use super::guard::describe;
-use crate::error::ReadError;
+use crate::error::{ReadError, describe};
 use crate::event::{StreamVersion, Timestamp};
 use crate::name::StreamId;
 use crate::snapshot::{Snapshot, SnapshotError};

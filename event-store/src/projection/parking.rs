@@ -8,7 +8,7 @@ use futures_core::Stream as _;
 use super::runner::ProjectionRunner;
 use super::{ApplyError, ParkedEvent, Projection, ReadModel, ReadModelError};
 use crate::aggregate::BoxError;
-use crate::error::ReadError;
+use crate::error::{ReadError, describe};
 use crate::event::Position;
 use crate::panics::caught_async;
 use crate::read::Read;
@@ -88,7 +88,7 @@ where
                 let error = match caught_async(|| self.projection.apply(&mut tx, &event)).await {
                     Ok(Ok(())) => continue,
                     Ok(Err(ApplyError::Unavailable(error))) => return Err(RetryError::Unavailable(error)),
-                    Ok(Err(ApplyError::Event(error))) => error.to_string(),
+                    Ok(Err(ApplyError::Event(error))) => describe(&*error),
                     Err(message) => format!("it panicked: {message}"),
                 };
                 drop(tx);

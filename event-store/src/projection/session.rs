@@ -10,7 +10,7 @@ use futures_core::Stream as _;
 use super::runner::{ProjectionRunner, RunOutcome, RunnerError};
 use super::{ApplyError, ParkedEvent, Progress, Projection, ReadModel, ReadModelError};
 use crate::aggregate::BoxError;
-use crate::error::ReadError;
+use crate::error::{ReadError, describe};
 use crate::event::Position;
 use crate::name::EventType;
 use crate::panics::caught_async;
@@ -198,7 +198,7 @@ where
             let error = match outcome {
                 Ok(Ok(())) => continue,
                 Ok(Err(ApplyError::Unavailable(error))) => return Err(Broken::Unavailable(error)),
-                Ok(Err(ApplyError::Event(error))) => error.to_string(),
+                Ok(Err(ApplyError::Event(error))) => describe(&*error),
                 Err(message) => {
                     runner.control.count(|stats| stats.panics += 1);
                     format!("it panicked: {message}")

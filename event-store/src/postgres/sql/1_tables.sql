@@ -50,7 +50,23 @@ CREATE TABLE es_snapshots (
     time bigint NOT NULL
 );
 
+-- Versions of projections: how far each has come, null before the first event, and which of a name is the active one.
 CREATE TABLE es_checkpoints (
-    consumer text COLLATE "C" PRIMARY KEY,
-    position bigint NOT NULL
+    projection text COLLATE "C",
+    version bigint,
+    position bigint,
+    is_active boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (projection, version)
+);
+CREATE UNIQUE INDEX es_checkpoints_active ON es_checkpoints (projection) WHERE is_active;
+
+-- Events that a version of a projection has gone past without applying them.
+CREATE TABLE es_parked (
+    projection text COLLATE "C",
+    version bigint,
+    position bigint,
+    type text COLLATE "C" NOT NULL,
+    error text NOT NULL,
+    attempts bigint NOT NULL,
+    PRIMARY KEY (projection, version, position)
 );
