@@ -15,7 +15,10 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::Shared;
-use super::call::{Call, Judged, Match, STATEMENT, TYPES, Verdict, number};
+use super::call::{
+    Call, CallForOne, Judged, Match, STATEMENT, STATEMENT_FOR_ONE, TYPES, TYPES_FOR_ONE, Verdict, number,
+    verdict_on_one,
+};
 use super::rows::{COLUMNS, Rows};
 use crate::append::{Append, Appended};
 use crate::batch::{Header, NO_STREAM};
@@ -329,12 +332,23 @@ impl Shared {
 
     /// The verdicts of one call, which is repeated as long as the server gives its transaction up.
     async fn judge(self: &Arc<Self>, appends: &[&Append], matches: &[Vec<Match>]) -> Result<Vec<Judged>, Refused> {
-        let mut call = Call::new(true, &self.lock_timeout);
-        for (append, matches) in appends.iter().zip(matches) {
-            call.add(append, matches);
-        }
-        let answer = self.retried(|| self.send(&call)).await?;
-        let judged = call.verdicts(&answer).ok_or_else(|| Refused::Unknown("a strange answer".to_owned()))?;
+        let judged = match *appends {
+            [append] if let Some(call) = CallForOne::new(append, &self.lock_timeout) => {
+                let parameters = call.parameters();
+                let answer = self.retried(|| self.send(STATEMENT_FOR_ONE, &TYPES_FOR_ONE, &parameters)).await?;
+                verdict_on_one(&answer)
+            }
+            _ => {
+                let mut call = Call::new(true, &self.lock_timeout);
+                for (append, matches) in appends.iter().zip(matches) {
+                    call.add(append, matches);
+                }
+                let parameters = call.parameters();
+                let answer = self.retried(|| self.send(STATEMENT, &TYPES, &parameters)).await?;
+                call.verdicts(&answer)
+            }
+        };
+        let judged = judged.ok_or_else(|| Refused::Unknown("a strange answer".to_owned()))?;
         self.has_written(appends, &judged);
         Ok(judged)
     }
@@ -356,11 +370,16 @@ impl Shared {
         send().await
     }
 
-    async fn send(&self, call: &Call<'_>) -> Result<Vec<i64>, Refused> {
+    async fn send(
+        &self,
+        statement: &str,
+        types: &[Type],
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<i64>, Refused> {
         let lease = self.lessor.lease().await.map_err(Refused::nothing_sent)?;
         let client = lease.begin();
         let late = || format!("no answer in {:?}", self.options.answer_timeout);
-        let preparing = timeout(self.options.answer_timeout, client.prepare_typed_cached(STATEMENT, &TYPES));
+        let preparing = timeout(self.options.answer_timeout, client.prepare_typed_cached(statement, types));
         let statement = preparing.await.map_err(|_| Refused::nothing_sent(late()))?;
         let statement = match statement {
             Ok(statement) => statement,
@@ -369,8 +388,7 @@ impl Shared {
                 return Err(Refused::nothing_sent(describe(&error)));
             }
         };
-        let parameters = call.parameters();
-        let asking = timeout(self.options.answer_timeout, client.query_one(&statement, &parameters));
+        let asking = timeout(self.options.answer_timeout, client.query_one(&statement, parameters));
         let answer = asking.await.map_err(|_| Refused::Unknown(late()))?;
         lease.end();
         answer.and_then(|row| row.try_get(0)).map_err(|error| Refused::of(&error))

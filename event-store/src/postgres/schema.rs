@@ -6,8 +6,12 @@ use super::guard::Lease;
 use super::options::PgError;
 
 /// What each version adds; version 1 is the first.
-const MIGRATIONS: &[&str] =
-    &[concat!(include_str!("sql/1_tables.sql"), include_str!("sql/1_append.sql"), include_str!("sql/1_remove.sql"),)];
+const MIGRATIONS: &[&str] = &[concat!(
+    include_str!("sql/1_tables.sql"),
+    include_str!("sql/1_append.sql"),
+    include_str!("sql/1_append_one.sql"),
+    include_str!("sql/1_remove.sql")
+)];
 
 /// The oldest server that will do.
 const OLDEST: u32 = 15;

@@ -40,8 +40,12 @@ $$;
 -- p_own: whether this call is a transaction of its own. p_requests: (targets, events, the first event whose id an earlier one of the
 -- request has, that earlier one), the last two counted from 1 and 0 for none. p_targets: (place in p_streams, what is expected: 0 nothing,
 -- 1 no events, 2 events, 3 the version; the version; events; events of the call before its first). Each event: its request and its target, 0 for an event without a stream.
--- p_items, of conditions: (request, 0 boundary or 1 existence, after). p_matches: (request, 0 or 1, an event of the call before the
+-- p_tag_events, p_tag_names: each tag of each event once more, with its event. p_items, of conditions: (request, 0 boundary or 1 existence, after). p_matches: (request, 0 or 1, an event of the call before the
 -- request that matches), ascending.
+--
+-- Its plans are made once a connection: the planner would take each call's few elements for a reason to plan anew, which takes longer than
+-- the call. They do not grow stale with the tables: every look-up is a row at a time, and never by a scan of a table that is small as yet.
+-- So the head is found by its key, too: its scan would cost so much on paper that the server would compile it, in 40 ms.
 --
 -- For each request (verdict, x, y): 0 written from position x on; 1 nothing to write; 2 target x (from 0) is at version y, -1 for none;
 -- 3 the event at x matches the boundary, 4 the existence guard; 5 the id of event x (from 0) is taken by the event at y. Then for each target
@@ -49,23 +53,25 @@ $$;
 CREATE FUNCTION es_append_1(
     p_own boolean, p_lock_timeout text, p_streams text[], p_requests integer[], p_targets bigint[],
     p_event_requests integer[], p_event_targets integer[], p_ids uuid[], p_types text[], p_schemas integer[], p_times bigint[],
-    p_tags text[], p_payloads bytea[], p_metadata bytea[], p_correlations uuid[], p_causations uuid[],
-    p_items bigint[], p_item_tags text[], p_item_types text[], p_matches integer[]
-) RETURNS bigint[] LANGUAGE plpgsql AS $$
+    p_tags text[], p_payloads bytea[], p_metadata bytea[], p_correlations uuid[], p_causations uuid[], p_tag_events integer[],
+    p_tag_names text[], p_items bigint[], p_item_tags text[], p_item_types text[], p_matches integer[]
+) RETURNS bigint[] LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     v_requests CONSTANT integer := cardinality(p_requests) / 4;
     v_all_targets CONSTANT integer := cardinality(p_targets) / 5;
     v_all_events CONSTANT integer := cardinality(p_ids);
+    v_all_tags CONSTANT integer := cardinality(p_tag_events);
     v_items CONSTANT integer := cardinality(p_items) / 3;
     v_matches CONSTANT integer := cardinality(p_matches) / 3;
     v_setting text;
     v_ignored text;
     v_head bigint;
     v_last bigint;
+    v_all_written boolean;
     v_first_versions bigint[];
     v_next_versions bigint[];
     v_known_versions bigint[];
-    v_taken bigint[];
+    v_taken integer[];
     v_taken_by bigint[];
     -- By request: its first position less the place of its first event in the call; by target: the same of versions. Null if refused.
     v_position_shifts bigint[] := '{}';
@@ -94,9 +100,9 @@ BEGIN
     END IF;
     v_ignored := set_config('lock_timeout', p_lock_timeout, true);
     IF v_all_events > 0 THEN
-        UPDATE es_head SET position = es_head.position + v_all_events RETURNING es_head.position - v_all_events INTO v_head;
+        UPDATE es_head SET position = es_head.position + v_all_events WHERE one RETURNING es_head.position - v_all_events INTO v_head;
     ELSE
-        SELECT h.position INTO v_head FROM es_head h FOR UPDATE;
+        SELECT h.position INTO v_head FROM es_head h WHERE h.one FOR UPDATE;
     END IF;
     IF v_head IS NULL THEN
         RAISE EXCEPTION 'es_head is empty';
@@ -110,8 +116,8 @@ BEGIN
             FROM unnest(p_streams) AS u(name)
             LEFT JOIN LATERAL (SELECT es.first_version, es.next_version FROM es_streams es WHERE es.name = u.name LIMIT 1) k ON true) s
         CROSS JOIN (SELECT array_agg(u.place) AS places, array_agg(k.position) AS positions
-            FROM unnest(p_ids) WITH ORDINALITY AS u(id, place)
-            CROSS JOIN LATERAL (SELECT e.position FROM es_events e WHERE e.event_id = u.id LIMIT 1) k) i;
+            FROM generate_series(1, v_all_events) AS u(place)
+            CROSS JOIN LATERAL (SELECT e.position FROM es_events e WHERE e.event_id = p_ids[u.place] LIMIT 1) k) i;
     v_known_versions := v_next_versions;
     v_last := v_head;
 
@@ -226,32 +232,33 @@ BEGIN
     END LOOP;
 
     IF v_last > v_head THEN
+        v_all_written := v_last = v_head + v_all_events;
         IF v_all_targets > 0 THEN
             INSERT INTO es_streams (name, first_version, next_version)
                 SELECT u.name, 0, u.next FROM unnest(p_streams, v_next_versions, v_known_versions) AS u(name, next, known)
                     WHERE u.next > u.known
                 ON CONFLICT (name) DO UPDATE SET next_version = excluded.next_version;
         END IF;
-        WITH written AS (
-            INSERT INTO es_events (position, version, time, event_id, schema_version, stream, type, tags, payload, metadata,
-                    correlation_id, causation_id)
-                SELECT v_position_shifts[e.request] + e.place, v_version_shifts[e.target] + e.place, e.time, e.id, e.schema,
-                        p_streams[p_targets[5 * e.target - 4]], e.type, e.tags, e.payload, e.metadata, e.correlation, e.causation
-                    FROM unnest(p_event_requests, p_event_targets, p_times, p_ids, p_schemas, p_types, p_tags, p_payloads, p_metadata,
-                        p_correlations, p_causations) WITH ORDINALITY
-                        AS e(request, target, time, id, schema, type, tags, payload, metadata, correlation, causation, place)
-                    WHERE v_position_shifts[e.request] IS NOT NULL
-                RETURNING es_events.position, es_events.tags
-        )
-        INSERT INTO es_tags (tag, position)
-            SELECT t.tag, w.position FROM written w CROSS JOIN LATERAL unnest(string_to_array(w.tags, E'\x1f')) AS t(tag);
-        IF v_last < v_head + v_all_events THEN
-            UPDATE es_head SET position = v_last;
+        INSERT INTO es_events (position, version, time, event_id, schema_version, stream, type, tags, payload, metadata,
+                correlation_id, causation_id)
+            SELECT v_position_shifts[p_event_requests[e]] + e, v_version_shifts[p_event_targets[e]] + e, p_times[e], p_ids[e], p_schemas[e],
+                    p_streams[p_targets[5 * p_event_targets[e] - 4]], p_types[e], p_tags[e], p_payloads[e], p_metadata[e],
+                    p_correlations[e], p_causations[e]
+                FROM generate_series(1, v_all_events) AS e
+                WHERE v_all_written OR v_position_shifts[p_event_requests[e]] IS NOT NULL;
+        IF v_all_tags > 0 THEN
+            INSERT INTO es_tags (tag, position)
+                SELECT p_tag_names[t], v_position_shifts[p_event_requests[p_tag_events[t]]] + p_tag_events[t]
+                    FROM generate_series(1, v_all_tags) AS t
+                    WHERE v_all_written OR v_position_shifts[p_event_requests[p_tag_events[t]]] IS NOT NULL;
+        END IF;
+        IF NOT v_all_written THEN
+            UPDATE es_head SET position = v_last WHERE one;
         END IF;
     ELSE
         -- Nothing is written: the head goes back, and nobody has to wait for a flush.
         IF v_all_events > 0 THEN
-            UPDATE es_head SET position = v_head;
+            UPDATE es_head SET position = v_head WHERE one;
         END IF;
         IF p_own THEN
             v_ignored := set_config('synchronous_commit', 'off', true);

@@ -8,7 +8,7 @@ DECLARE
     v_before bigint;
     v_removed bigint;
 BEGIN
-    PERFORM FROM es_head FOR UPDATE;
+    PERFORM FROM es_head h WHERE h.one FOR UPDATE;
     SELECT s.first_version, s.next_version INTO v_first, v_next FROM es_streams s WHERE s.name = p_stream;
     v_before := least(coalesce(p_before, v_next), v_next);
     IF v_first IS NULL OR v_before <= v_first THEN
