@@ -43,7 +43,9 @@ pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub use observed::Observed;
 #[cfg(feature = "postgres")]
-pub use postgres::{PgError, PgOptions, PgReadModel, PgTx, PostgresStore};
+pub use postgres::{
+    PgError, PgFault, PgOptions, PgProjection, PgReadModel, PgStatistics, PgTx, PgVerification, PostgresStore,
+};
 pub use projection::{
     ApplyError, MemoryReadModel, MemoryTx, ParkedEvent, Progress, Projection, ProjectionId, ProjectionOptions,
     ProjectionRunner, ProjectionStats, ReadModel, ReadModelError, RetryError, RunOutcome, RunnerError,

@@ -13,6 +13,8 @@ mod rows;
 mod schema;
 mod selection;
 mod snapshots;
+mod statistics;
+mod verify;
 mod wake;
 
 use std::fmt;
@@ -30,6 +32,8 @@ use self::guard::Lessor;
 pub use self::options::{PgError, PgOptions};
 use self::read::PgRead;
 pub use self::read_model::{PgReadModel, PgTx};
+pub use self::statistics::{PgProjection, PgStatistics};
+pub use self::verify::{PgFault, PgVerification};
 use self::wake::Wake;
 use crate::append::{Append, Appended};
 use crate::error::{AppendError, ReadError, RemoveError};
@@ -72,8 +76,12 @@ use crate::subscription::{Subscribe, Subscription};
 /// same ids tell. A connection whose query was given up is cancelled and discarded; the next user of the pool gets another one.
 ///
 /// # Connections
-/// An append, a read and a subscription use a connection of the pool while they wait for an answer, and none in between: a few suffice. Reads
-/// and subscriptions hold the store's inside, so they may outlive a borrow of it, but not the store.
+/// An append, a read and a subscription use a connection of the pool while they wait for an answer, and none in between: a few suffice. A future
+/// that has asked and is not polled keeps its connection until it is polled or dropped; no other append waits for it, if the pool has one more.
+/// Reads and subscriptions hold the store's inside, so they may outlive a borrow of it, but not the store.
+///
+/// The pool's connections lead to one server. One that is behind what a subscription has seen, as after a switch to a replica that had not
+/// received everything, ends it with [`SubscribeError::BeyondHead`](crate::SubscribeError::BeyondHead).
 pub struct PostgresStore {
     shared: Arc<Shared>,
 }
@@ -143,8 +151,7 @@ impl PostgresStore {
         PgReadModel::new(self.shared.lessor.clone(), self.shared.options.answer_timeout)
     }
 
-    /// Tells subscriptions of events that a transaction of the caller's has committed: those of this process now, those of others soon.
-    /// Costs nothing but that.
+    /// Lets subscriptions look for events that a transaction of the caller's has committed: those of this process now, those of others soon.
     pub fn announce(&self, appended: &Appended) {
         if let Some((_, last)) = appended.positions {
             self.shared.announce(last.get());
@@ -183,7 +190,7 @@ impl EventStore for PostgresStore {
     }
 
     async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
-        let statement = "SELECT next_version - 1 FROM es_streams WHERE name = $1 AND first_version < next_version";
+        let statement = "SELECT version FROM es_events WHERE stream = $1 ORDER BY version DESC LIMIT 1";
         let last: Option<i64> = self.shared.value(statement, &[(&stream.as_str(), Type::TEXT)]).await?;
         Ok(last.and_then(|last| u64::try_from(last).ok()).map(StreamVersion::new))
     }

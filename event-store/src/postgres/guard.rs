@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Object, Pool};
+use deadpool_postgres::{ClientWrapper, Object, Pool, Transaction};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tokio_postgres::IsolationLevel;
 
 use super::connector::SharedConnector;
 use crate::error::describe;
@@ -67,6 +68,16 @@ impl Lease {
     pub(super) fn client_mut(&mut self) -> &mut ClientWrapper {
         self.busy.store(true, Ordering::Relaxed);
         self.object.as_mut().expect("a lease has its connection until it is dropped")
+    }
+
+    /// A transaction that sees the tables as of one moment and changes nothing.
+    pub(super) async fn snapshot(&mut self) -> Result<Transaction<'_>, tokio_postgres::Error> {
+        self.client_mut()
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await
     }
 }
 

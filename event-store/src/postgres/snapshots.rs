@@ -15,9 +15,9 @@ const SAVE: &str = "INSERT INTO es_snapshots (stream, aggregate_type, version, s
     RETURNING 1::bigint";
 
 /// With the versions that its stream has at the same moment.
-const LOAD: &str = "SELECT p.aggregate_type, p.version, p.state, p.time, s.first_version, s.next_version
-    FROM es_snapshots p JOIN es_streams s ON s.name = p.stream
-    WHERE p.stream = $1 AND p.schema_version = $2 AND s.first_version < s.next_version";
+const LOAD: &str = "SELECT p.aggregate_type, p.version, p.state, p.time, s.first, s.last
+    FROM es_snapshots p, (SELECT min(version) AS first, max(version) AS last FROM es_events WHERE stream = $1) s
+    WHERE p.stream = $1 AND p.schema_version = $2 AND s.last IS NOT NULL";
 
 impl Shared {
     pub(super) async fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
@@ -44,7 +44,7 @@ impl Shared {
             [(&stream.as_str(), Type::TEXT), (&i32::from(schema_version), Type::INT4)];
         let Some(row) = self.row(LOAD, &parameters).await.map_err(unavailable)? else { return Ok(None) };
         let read = || {
-            let [first, next]: [i64; 2] = [row.try_get(4)?, row.try_get(5)?];
+            let [first, last]: [i64; 2] = [row.try_get(4)?, row.try_get(5)?];
             let version: i64 = row.try_get(1)?;
             let snapshot = Snapshot {
                 stream: stream.clone(),
@@ -55,7 +55,7 @@ impl Shared {
                 time: Timestamp::from_micros(row.try_get(3)?),
             };
             // An event that was removed, and that the snapshot does not include, cannot be replayed.
-            Ok((version < next && first <= version + 1).then_some(snapshot))
+            Ok((version <= last && first <= version + 1).then_some(snapshot))
         };
         read().map_err(|error: tokio_postgres::Error| SnapshotError::Unavailable(describe(&error)))
     }

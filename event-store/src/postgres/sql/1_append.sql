@@ -70,7 +70,6 @@ DECLARE
     v_all_written boolean;
     v_first_versions bigint[];
     v_next_versions bigint[];
-    v_known_versions bigint[];
     v_taken integer[];
     v_taken_by bigint[];
     -- By request: its first position less the place of its first event in the call; by target: the same of versions. Null if refused.
@@ -112,13 +111,14 @@ BEGIN
     END IF;
 
     SELECT s.firsts, s.nexts, i.places, i.positions INTO v_first_versions, v_next_versions, v_taken, v_taken_by
-        FROM (SELECT array_agg(coalesce(k.first_version, 0)) AS firsts, array_agg(coalesce(k.next_version, 0)) AS nexts
+        FROM (SELECT array_agg(CASE WHEN k.next IS NULL THEN coalesce(t.next, 0) ELSE 0 END) AS firsts,
+                array_agg(coalesce(k.next, t.next, 0)) AS nexts
             FROM unnest(p_streams) AS u(name)
-            LEFT JOIN LATERAL (SELECT es.first_version, es.next_version FROM es_streams es WHERE es.name = u.name LIMIT 1) k ON true) s
+            LEFT JOIN LATERAL (SELECT e.version + 1 AS next FROM es_events e WHERE e.stream = u.name ORDER BY e.version DESC LIMIT 1) k ON true
+            LEFT JOIN LATERAL (SELECT r.first_version AS next FROM es_truncated r WHERE k.next IS NULL AND r.stream = u.name LIMIT 1) t ON true) s
         CROSS JOIN (SELECT array_agg(u.place) AS places, array_agg(k.position) AS positions
             FROM generate_series(1, v_all_events) AS u(place)
             CROSS JOIN LATERAL (SELECT e.position FROM es_events e WHERE e.event_id = p_ids[u.place] LIMIT 1) k) i;
-    v_known_versions := v_next_versions;
     v_last := v_head;
 
     FOR v_request IN 1 .. v_requests LOOP
@@ -233,12 +233,6 @@ BEGIN
 
     IF v_last > v_head THEN
         v_all_written := v_last = v_head + v_all_events;
-        IF v_all_targets > 0 THEN
-            INSERT INTO es_streams (name, first_version, next_version)
-                SELECT u.name, 0, u.next FROM unnest(p_streams, v_next_versions, v_known_versions) AS u(name, next, known)
-                    WHERE u.next > u.known
-                ON CONFLICT (name) DO UPDATE SET next_version = excluded.next_version;
-        END IF;
         INSERT INTO es_events (position, version, time, event_id, schema_version, stream, type, tags, payload, metadata,
                 correlation_id, causation_id)
             SELECT v_position_shifts[p_event_requests[e]] + e, v_version_shifts[p_event_targets[e]] + e, p_times[e], p_ids[e], p_schemas[e],

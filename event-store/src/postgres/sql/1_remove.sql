@@ -9,7 +9,7 @@ DECLARE
     v_removed bigint;
 BEGIN
     PERFORM FROM es_head h WHERE h.one FOR UPDATE;
-    SELECT s.first_version, s.next_version INTO v_first, v_next FROM es_streams s WHERE s.name = p_stream;
+    SELECT min(e.version), max(e.version) + 1 INTO v_first, v_next FROM es_events e WHERE e.stream = p_stream;
     v_before := least(coalesce(p_before, v_next), v_next);
     IF v_first IS NULL OR v_before <= v_first THEN
         RETURN 0;
@@ -21,7 +21,8 @@ BEGIN
             WHERE t.position = r.position AND t.tag = ANY (string_to_array(r.tags, E'\x1f'))
     )
     SELECT count(*) INTO v_removed FROM removed;
-    UPDATE es_streams SET first_version = v_before WHERE name = p_stream;
+    INSERT INTO es_truncated (stream, first_version) VALUES (p_stream, v_before)
+        ON CONFLICT (stream) DO UPDATE SET first_version = excluded.first_version;
     IF v_before = v_next THEN
         DELETE FROM es_snapshots WHERE stream = p_stream;
     END IF;
