@@ -6,6 +6,7 @@ mod connector;
 mod feed;
 mod guard;
 mod options;
+mod queue;
 mod read;
 mod read_model;
 mod remove;
@@ -26,10 +27,10 @@ use tokio::runtime::Handle;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
-use self::append::Queue;
 use self::feed::PgFeed;
 use self::guard::Lessor;
 pub use self::options::{PgError, PgOptions};
+use self::queue::Queue;
 use self::read::PgRead;
 pub use self::read_model::{PgReadModel, PgTx};
 pub use self::statistics::{PgProjection, PgStatistics};
@@ -154,7 +155,7 @@ impl PostgresStore {
     /// Lets subscriptions look for events that a transaction of the caller's has committed: those of this process now, those of others soon.
     pub fn announce(&self, appended: &Appended) {
         if let Some((_, last)) = appended.positions {
-            self.shared.announce(last.get());
+            self.shared.suggest(last.get());
         }
     }
 }

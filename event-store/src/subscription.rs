@@ -160,7 +160,8 @@ pub struct Page {
     /// The matching events, in order.
     pub events: Vec<RecordedEvent>,
     /// The position up to which `events` are all that match: the last of them if the page is full, otherwise the watermark that the
-    /// page was read at. Never before the cursor.
+    /// page was read at. One before the cursor says that the store was restored to an earlier state: the subscription ends with
+    /// [`SubscribeError::BeyondHead`].
     pub seen: Option<Position>,
 }
 
@@ -317,9 +318,14 @@ impl Subscription {
     /// Takes the next page, or announces that there is none, or waits for one.
     fn poll_running(&mut self, context: &mut Context<'_>) -> Poll<Step> {
         match std::task::ready!(self.feed.poll_page(context, self.cursor, &self.query, PAGE)) {
-            Ok(page) if page.events.is_empty() && page.seen <= self.cursor => {}
+            Ok(page) if page.seen < self.cursor => {
+                let Some(cursor) = self.cursor else { return Poll::Ready(Step::LookAgain) };
+                self.state = State::Refused(SubscribeError::BeyondHead { cursor, head: page.seen });
+                return Poll::Ready(Step::LookAgain);
+            }
+            Ok(page) if page.events.is_empty() && page.seen == self.cursor => {}
             Ok(page) => {
-                self.cursor = page.seen.max(self.cursor);
+                self.cursor = page.seen;
                 self.has_caught_up = false;
                 self.page = page.events.into_iter();
                 return Poll::Ready(Step::LookAgain);

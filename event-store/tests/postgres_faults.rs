@@ -15,12 +15,12 @@ use event_store::{
 };
 use futures::StreamExt;
 use futures::future::join_all;
-use support::{event, kind, position, stream};
+use support::{event, kind, position, stream, tag};
 
 /// Commits reach the system before they are acknowledged, so that they outlive the server's processes.
 async fn server() -> Server {
     let server = Server::builder().profile(Profile::Fast).setting("synchronous_commit", "on");
-    server.setting("deadlock_timeout", "50ms").start().await.expect("a server")
+    server.setting("deadlock_timeout", "500ms").start().await.expect("a server")
 }
 
 async fn count(database: &Database) -> i64 {
@@ -240,21 +240,39 @@ async fn an_append_survives_a_deadlock_with_a_foreign_transaction() {
     let database = server.database().await.expect("a database");
     let store = Arc::new(postgres::store(&database).await);
     store.append(Append::stream(stream("a"), ExpectedVersion::Any, [event(0)])).await.expect("it is free");
-    for round in 1..4 {
+    for round in 1..5 {
         let mut client = database.connect().await.expect("a client");
+        // The server takes notice of a deadlock by whoever has waited for so long: one time the append's, the next time the other's.
+        let is_own = round % 2 == 0;
+        client
+            .batch_execute(if is_own { "SET deadlock_timeout = '10s'" } else { "SET deadlock_timeout = '1ms'" })
+            .await
+            .expect("it is set");
         let foreign = client.transaction().await.expect("a transaction");
-        foreign.execute("SELECT FROM es_streams WHERE name = 'a' FOR UPDATE", &[]).await.expect("the row");
+        foreign.batch_execute("LOCK TABLE es_tags IN SHARE MODE").await.expect("the table");
         let own = Arc::clone(&store);
+        let tagged = event(round).with_tags([tag("x")].into_iter().collect());
         let appending =
-            tokio::spawn(
-                async move { own.append(Append::stream(stream("a"), ExpectedVersion::Any, [event(round)])).await },
-            );
-        tokio::time::sleep(Duration::from_millis(30)).await;
-        // The append has the head and waits for the row; this one has the row and waits for the head.
+            tokio::spawn(async move { own.append(Append::stream(stream("a"), ExpectedVersion::Any, [tagged])).await });
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        let client = database.connect().await.expect("a client");
+        while client.query_one(waiting, &[]).await.expect("it reads").get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The append has the head and waits for the table; this one has the table and waits for the head.
         let deadlock = foreign.execute("SELECT FROM es_head FOR UPDATE", &[]).await;
-        drop(deadlock);
+        assert_eq!(deadlock.is_ok(), is_own, "{deadlock:?}");
         foreign.rollback().await.expect("it ends");
         appending.await.expect("no panic").expect("it is sent again, or was not the one to go");
+        let deadlocks =
+            "SELECT pg_stat_force_next_flush(), deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        // Processes tell of theirs now and then.
+        let told = tokio::time::timeout(Duration::from_secs(20), async {
+            while client.query_one(deadlocks, &[]).await.expect("it reads").get::<_, i64>(1) < round as i64 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        told.await.expect("there was a deadlock each time");
     }
-    assert_eq!(count(&database).await, 4);
+    assert_eq!(count(&database).await, 5);
 }

@@ -1,14 +1,9 @@
-//! Appends, and the groups that they are written in.
-//!
-//! One call is under way at a time: the head's lock would let no second one go on. An append that finds nobody at work is a call of its own,
-//! made by its own future, without a task in between. What comes meanwhile waits, and is a group in one call of a task of the store.
+//! Appends: sent, judged, answered.
 
-use std::collections::{HashSet, VecDeque};
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Transaction;
 use tokio_postgres::error::{Severity, SqlState};
@@ -19,209 +14,21 @@ use super::call::{
     Call, CallForOne, Judged, Match, STATEMENT, STATEMENT_FOR_ONE, TYPES, TYPES_FOR_ONE, Verdict, number,
     verdict_on_one,
 };
+use super::queue::{Answer, Turn};
 use super::rows::{COLUMNS, Rows};
 use crate::append::{Append, Appended};
 use crate::batch::{Header, NO_STREAM};
 use crate::error::{AppendError, Clause, describe};
 use crate::event::{EventId, Position, StreamVersion};
 use crate::recorded::RecordedEvent;
-use crate::sync::HashSeed;
-
-/// Appends, events and bytes of a group at most, but for one append that is larger.
-const GROUP_APPENDS: usize = 1_024;
-const GROUP_EVENTS: usize = 8_192;
-const GROUP_BYTES: u64 = 8 << 20;
-/// Events that are held against the conditions of a group at most.
-const GROUP_COMPARISONS: usize = 20_000;
 
 /// How often an append is sent whose transaction the server gave up.
 const ATTEMPTS: u32 = 6;
 /// The first pause between two of them; each next one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
-/// What an append that waits for its turn will be told.
-type Answer = Result<Judged, AppendError>;
-
-/// The appends that wait, and whether somebody is at work.
-#[derive(Debug)]
-pub(super) struct Queue {
-    state: Mutex<QueueState>,
-    room: Arc<Semaphore>,
-}
-
-#[derive(Debug, Default)]
-struct QueueState {
-    is_busy: bool,
-    waiting: VecDeque<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    append: Arc<Append>,
-    answer: oneshot::Sender<Answer>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Queue {
-    pub(super) fn new(room: usize) -> Self {
-        Self { state: Mutex::default(), room: Arc::new(Semaphore::new(room)) }
-    }
-
-    /// Whether nobody is at work, who would come to it: then the turn is the caller's.
-    fn push(&self, waiting: Waiting) -> bool {
-        let mut queue = self.lock();
-        queue.waiting.push_back(waiting);
-        !std::mem::replace(&mut queue.is_busy, true)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        // Nothing under this lock can break off half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The right to make calls: there is one.
-struct Turn<'a> {
-    shared: &'a Arc<Shared>,
-}
-
-impl<'a> Turn<'a> {
-    /// The turn if nobody is at work and nobody waits.
-    fn take(shared: &'a Arc<Shared>) -> Option<Self> {
-        let mut queue = shared.queue.lock();
-        let is_free = !queue.is_busy && queue.waiting.is_empty();
-        queue.is_busy |= is_free;
-        drop(queue);
-        // Not `then_some`: a turn that is made is given back.
-        is_free.then(|| Self { shared })
-    }
-}
-
-impl Drop for Turn<'_> {
-    /// Hands the turn to those who wait, also if the append was given up half-way.
-    fn drop(&mut self) {
-        let mut queue = self.shared.queue.lock();
-        queue.is_busy = !queue.waiting.is_empty();
-        let is_busy = queue.is_busy;
-        drop(queue);
-        if is_busy {
-            let rounds = Rounds { shared: Arc::clone(self.shared), is_done: false };
-            self.shared.runtime.spawn(rounds.run());
-        }
-    }
-}
-
-/// The turn in the hands of a task.
-struct Rounds {
-    shared: Arc<Shared>,
-    is_done: bool,
-}
-
-impl Rounds {
-    /// Makes a call for each group until nobody waits.
-    async fn run(mut self) {
-        while let Some(group) = self.next_group() {
-            let appends: Vec<&Append> = group.appends.iter().map(|waiting| &*waiting.append).collect();
-            let answers = self.shared.judge_all(&appends, &group.matches).await;
-            for (waiting, answer) in group.appends.into_iter().zip(answers) {
-                let _ = waiting.answer.send(answer);
-            }
-        }
-    }
-
-    /// Those who waited longest and may share a call; `None` ends the turn.
-    fn next_group(&mut self) -> Option<Group> {
-        let mut queue = self.shared.queue.lock();
-        let mut group = Group::default();
-        let mut given_up = Vec::new();
-        while let Some(waiting) = queue.waiting.pop_front() {
-            if waiting.answer.is_closed() {
-                given_up.push(waiting);
-            } else if let Err(waiting) = group.add(waiting) {
-                queue.waiting.push_front(waiting);
-                break;
-            }
-        }
-        if group.appends.is_empty() {
-            queue.is_busy = false;
-            self.is_done = true;
-        }
-        drop(queue);
-        drop(given_up);
-        (!self.is_done).then_some(group)
-    }
-}
-
-impl Drop for Rounds {
-    /// Where the runtime ends in between, nobody is left to make calls.
-    fn drop(&mut self) {
-        if self.is_done {
-            return;
-        }
-        let mut queue = self.shared.queue.lock();
-        queue.is_busy = false;
-        let waiting = std::mem::take(&mut queue.waiting);
-        drop(queue);
-        for waiting in waiting {
-            let _ = waiting.answer.send(Err(AppendError::Unavailable("the runtime has ended".to_owned())));
-        }
-    }
-}
-
-/// Appends that share a call.
-#[derive(Default)]
-struct Group {
-    appends: Vec<Waiting>,
-    /// For each, what matches its condition among those before.
-    matches: Vec<Vec<Match>>,
-    ids: HashSet<EventId, HashSeed>,
-    events: usize,
-    bytes: u64,
-    comparisons: usize,
-}
-
-impl Group {
-    /// Adds an append, or gives it back if it has to wait for the next group: the group is full, or an earlier append of it has one of
-    /// its ids, which is then recorded.
-    fn add(&mut self, waiting: Waiting) -> Result<(), Waiting> {
-        let append = &*waiting.append;
-        let comparisons = if append.condition.is_some() { self.events } else { 0 };
-        let is_full = self.appends.len() >= GROUP_APPENDS
-            || self.events + append.len() > GROUP_EVENTS
-            || self.bytes + append.bytes() > GROUP_BYTES
-            || self.comparisons + comparisons > GROUP_COMPARISONS;
-        let ids = || append.batch.headers.iter().map(Header::event_id);
-        if !self.appends.is_empty() && (is_full || ids().any(|id| self.ids.contains(&id))) {
-            return Err(waiting);
-        }
-        self.ids.extend(ids());
-        self.events += append.len();
-        self.bytes += append.bytes();
-        self.comparisons += comparisons;
-        self.matches.push(self.matches_of(append));
-        self.appends.push(waiting);
-        Ok(())
-    }
-
-    /// The events of earlier appends that match the condition of `append`.
-    fn matches_of(&self, append: &Append) -> Vec<Match> {
-        let Some(condition) = append.condition.as_deref() else { return Vec::new() };
-        let clauses = [(false, condition.boundary().map(|(query, _)| query)), (true, condition.existence())];
-        let mut matches = Vec::new();
-        for (is_existence, query) in
-            clauses.into_iter().filter_map(|(is_existence, query)| Some((is_existence, query?)))
-        {
-            for (index, earlier) in self.appends.iter().enumerate() {
-                let batch = &earlier.append.batch;
-                let found = batch.headers.iter().enumerate().filter(|(_, header)| {
-                    query.matches(&batch.types[header.event_type as usize], &batch.tag_sets[header.tag_set as usize])
-                });
-                matches.extend(found.map(|(event, _)| Match { append: index, event, is_existence }));
-            }
-        }
-        matches
-    }
-}
+/// Bytes of a call's parameters at most, names included: the server takes no message of 1 GiB.
+const CALL_BYTES: u64 = 512 << 20;
 
 /// Why a call has no verdicts.
 pub(super) enum Refused {
@@ -250,7 +57,12 @@ impl Refused {
     /// What an error says that came for a call that was sent.
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
         let why = describe(error);
-        let Some(answer) = error.as_db_error() else { return Self::Unknown(why) };
+        let Some(answer) = error.as_db_error() else {
+            // What could not be put into a message was not sent.
+            let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+            let is_unsent = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidInput);
+            return if is_unsent { Self::Unavailable { why, may_be_one: true } } else { Self::Unknown(why) };
+        };
         let code = answer.code();
         let is_over = answer.parsed_severity() != Some(Severity::Error) || code.code().starts_with("57P");
         if is_over {
@@ -288,19 +100,13 @@ impl Shared {
         appended(&append, judged)
     }
 
-    async fn wait_for_turn(self: &Arc<Self>, append: Arc<Append>) -> Answer {
-        let gone = |_| AppendError::Unavailable("the store is closed".to_owned());
-        let place = Arc::clone(&self.queue.room).acquire_owned().await.map_err(gone)?;
-        let (answer, answered) = oneshot::channel();
-        if self.queue.push(Waiting { append, answer, _place: place }) {
-            drop(Turn { shared: self });
-        }
-        answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the call was broken off".to_owned())))
-    }
-
     fn check_size(&self, append: &Append) -> Result<(), AppendError> {
         let options = &self.options;
-        let sizes = [(append.batch.largest, options.max_event_bytes), (append.bytes(), options.max_append_bytes)];
+        let sizes = [
+            (append.batch.largest, options.max_event_bytes),
+            (append.bytes(), options.max_append_bytes),
+            (parameter_bytes(append), CALL_BYTES),
+        ];
         match sizes.into_iter().find(|(size, limit)| size > limit) {
             Some((size, limit)) => Err(AppendError::TooLarge { size, limit }),
             None => Ok(()),
@@ -308,7 +114,7 @@ impl Shared {
     }
 
     /// An answer for each append. What is wrong with one of them is its own affair.
-    async fn judge_all(self: &Arc<Self>, appends: &[&Append], matches: &[Vec<Match>]) -> Vec<Answer> {
+    pub(super) async fn judge_all(self: &Arc<Self>, appends: &[&Append], matches: &[Vec<Match>]) -> Vec<Answer> {
         match self.judge(appends, matches).await {
             Ok(judged) => judged.into_iter().map(Ok).collect(),
             Err(Refused::Unavailable { may_be_one: true, .. }) if appends.len() > 1 => {
@@ -449,6 +255,19 @@ impl Shared {
         let late = |_| AppendError::Unavailable(format!("no answer in {:?}", self.options.answer_timeout));
         timeout(self.options.answer_timeout, asking).await.map_err(late)
     }
+}
+
+/// What the parameters of a call take for `append`, about: content, names as often as they are sent, and some ten numbers an event.
+pub(super) fn parameter_bytes(append: &Append) -> u64 {
+    const NUMBERS: usize = 96;
+    let batch = &append.batch;
+    let names = batch.headers.iter().map(|header| {
+        let tags = &batch.tag_sets[header.tag_set as usize];
+        // Each tag stands in the event's list and by itself.
+        let tags: usize = tags.iter().map(|tag| 2 * tag.as_str().len() + 10).sum();
+        NUMBERS + batch.types[header.event_type as usize].as_str().len() + tags
+    });
+    append.bytes() + names.sum::<usize>() as u64
 }
 
 /// The statement for the `count` events from `first` on, and its parameters.

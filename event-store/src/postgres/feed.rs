@@ -1,5 +1,6 @@
 //! What a subscription takes from the store.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,8 +23,9 @@ use crate::subscription::{Feed, More, Page};
 pub(super) struct PgFeed {
     shared: Arc<Shared>,
     asking: Asking,
-    /// What was fetched and is not asked for yet, and up to where it is complete.
-    ahead: std::collections::VecDeque<RecordedEvent>,
+    /// What was fetched and is not asked for yet, from where on and up to where it is complete.
+    ahead: VecDeque<RecordedEvent>,
+    ahead_after: Option<Position>,
     ahead_seen: Option<Position>,
     page_size: u64,
     sleeping: Option<EventListener>,
@@ -33,7 +35,8 @@ pub(super) struct PgFeed {
 enum Asking {
     Nothing,
     Head(BoxFuture<'static, Result<Option<Position>, ReadError>>),
-    Page(BoxFuture<'static, Result<PageOf, ReadError>>),
+    /// With what it asks behind.
+    Page(Option<Position>, BoxFuture<'static, Result<PageOf, ReadError>>),
 }
 
 impl PgFeed {
@@ -41,7 +44,8 @@ impl PgFeed {
         Self {
             shared,
             asking: Asking::Nothing,
-            ahead: std::collections::VecDeque::new(),
+            ahead: VecDeque::new(),
+            ahead_after: None,
             ahead_seen: None,
             page_size: 0,
             sleeping: None,
@@ -62,6 +66,7 @@ impl PgFeed {
         let events: Vec<RecordedEvent> = self.ahead.drain(..count).collect();
         let last = events.last().map(RecordedEvent::position);
         let seen = if self.ahead.is_empty() { self.ahead_seen } else { last };
+        self.ahead_after = seen;
         Page { events, seen }
     }
 }
@@ -75,6 +80,9 @@ impl Feed for PgFeed {
         let Asking::Head(asking) = &mut self.asking else { return Poll::Pending };
         let head = ready!(asking.as_mut().poll(context));
         self.asking = Asking::Nothing;
+        if let Ok(Some(head)) = &head {
+            self.shared.wake.publish(head.get());
+        }
         Poll::Ready(head)
     }
 
@@ -85,22 +93,29 @@ impl Feed for PgFeed {
         query: &Query,
         limit: u64,
     ) -> Poll<Result<Page, ReadError>> {
+        // Whoever has used a part of a page asks again behind that part.
+        if self.ahead_after != after {
+            self.ahead.clear();
+        }
         if !self.ahead.is_empty() {
             return Poll::Ready(Ok(self.take(limit)));
         }
-        if !matches!(self.asking, Asking::Page(_)) {
+        if !matches!(&self.asking, Asking::Page(asked, _) if *asked == after) {
             self.page_size = self.page_size.max(limit);
-            self.asking = Asking::Page(self.fetch(after, query));
+            self.asking = Asking::Page(after, self.fetch(after, query));
         }
-        let Asking::Page(asking) = &mut self.asking else { return Poll::Pending };
+        let Asking::Page(_, asking) = &mut self.asking else { return Poll::Pending };
         let page = ready!(asking.as_mut().poll(context));
         self.asking = Asking::Nothing;
         let PageOf { fetched: Fetched { head, events, bytes }, is_full } = match page {
             Ok(page) => page,
             Err(error) => return Poll::Ready(Err(error)),
         };
+        if let Some(head) = head {
+            self.shared.wake.publish(head.get());
+        }
         let last = events.last().map(RecordedEvent::position);
-        self.ahead_seen = if is_full { last } else { last.max(head) }.max(after);
+        self.ahead_seen = if is_full { last } else { last.max(head) };
         // While it catches up, pages grow; one that has arrived asks for little.
         self.page_size = if is_full { next_size(self.page_size, events.len(), bytes) } else { limit };
         self.ahead = events.into();
@@ -109,7 +124,8 @@ impl Feed for PgFeed {
 
     fn poll_more(&mut self, context: &mut Context<'_>, after: Option<Position>) -> Poll<More> {
         loop {
-            if self.shared.wake.head() > after.map_or(0, Position::get) {
+            // One before the cursor is a reason to look, too: the store was restored to an earlier state.
+            if self.shared.wake.head() != after.map_or(0, Position::get) {
                 self.sleeping = None;
                 return Poll::Ready(More::Events);
             }

@@ -26,9 +26,13 @@ const LINGER: Duration = Duration::from_secs(10);
 const RECONNECT: Duration = Duration::from_secs(5);
 
 /// What is known of the head in this process, and who waits for more.
+///
+/// What others say is a reason to ask, and is not believed: anybody who may connect can notify.
 #[derive(Debug, Default)]
 pub(super) struct Wake {
     head: AtomicU64,
+    /// What others are to be told, 0 for nothing.
+    news: AtomicU64,
     is_closed: AtomicBool,
     moved: Event,
     /// Ends the pause of the one who watches.
@@ -39,7 +43,7 @@ pub(super) struct Wake {
 }
 
 impl Wake {
-    /// The last position that anybody in this process has seen; 0 for none.
+    /// The last position that the server has told anybody in this process; 0 for none.
     pub(super) fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
     }
@@ -55,6 +59,13 @@ impl Wake {
             self.moved.notify(usize::MAX);
         }
         is_further
+    }
+
+    /// The server has been asked, and its head is before `known`, which was seen before the question: it was restored to an earlier state.
+    fn go_back(&self, known: u64, head: u64) {
+        if self.head.compare_exchange(known, head, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.moved.notify(usize::MAX);
+        }
     }
 
     /// Something that is told of the next head, and of the end. To be made before the last look at either.
@@ -73,16 +84,31 @@ impl Shared {
     /// Tells subscriptions that the head is at `last` at least: here now, elsewhere soon.
     pub(super) fn announce(self: &Arc<Self>, last: u64) {
         self.wake.publish(last);
-        if self.options.notify && !self.wake.is_notifying.swap(true, Ordering::AcqRel) {
+        self.notify(last);
+    }
+
+    /// Lets subscriptions ask, because the head is said to be at `last`: here now, elsewhere soon.
+    pub(super) fn suggest(self: &Arc<Self>, last: u64) {
+        self.wake.hurry.notify_one();
+        self.notify(last);
+    }
+
+    /// Tells other processes, soon and together with what comes meanwhile.
+    fn notify(self: &Arc<Self>, last: u64) {
+        if !self.options.notify {
+            return;
+        }
+        self.wake.news.fetch_max(last, Ordering::AcqRel);
+        if !self.wake.is_notifying.swap(true, Ordering::AcqRel) {
             let shared = Arc::clone(self);
             self.runtime.spawn(async move {
                 sleep(NOTIFY_INTERVAL).await;
-                // What is published from here on goes with the next one.
+                // What comes from here on goes with the next one.
                 shared.wake.is_notifying.store(false, Ordering::Release);
-                let head = number(shared.wake.head()).to_string();
+                let news = number(shared.wake.news.swap(0, Ordering::AcqRel)).to_string();
                 let statement = "SELECT count(*) FROM pg_notify('es_' || 'es_head'::regclass::oid, $1)";
                 // Without a notification others ask by themselves.
-                let _ = shared.value::<i64>(statement, &[(&head, Type::TEXT)]).await;
+                let _ = shared.value::<i64>(statement, &[(&news, Type::TEXT)]).await;
             });
         }
     }
@@ -130,7 +156,15 @@ impl Watch {
                     return;
                 }
             }
-            let is_news = shared.head().await.is_ok_and(|head| wake.publish(head.map_or(0, Position::get)));
+            let known = wake.head();
+            let is_news = match shared.head().await.map(|head| head.map_or(0, Position::get)) {
+                Ok(head) if head < known => {
+                    wake.go_back(known, head);
+                    false
+                }
+                Ok(head) => wake.publish(head),
+                Err(_) => false,
+            };
             let is_told = is_listening.load(Ordering::Acquire);
             let longest = if is_told { LISTENING_PAUSE } else { shared.options.poll_interval };
             pause = if is_news { SHORTEST_PAUSE } else { (pause * 2).min(longest) };
@@ -145,18 +179,22 @@ async fn listen(shared: Arc<Shared>, is_listening: Arc<AtomicBool>) {
     while let Some(config) = shared.options.listen.clone() {
         let notified = Arc::downgrade(&shared);
         let on_notification = move |payload: &str| {
-            if let (Some(shared), Ok(head)) = (notified.upgrade(), payload.parse()) {
-                shared.wake.publish(head);
+            // What this process has appended itself, for one, is known.
+            if let Some(shared) = notified.upgrade()
+                && payload.parse().is_ok_and(|head: u64| head > shared.wake.head())
+            {
+                shared.wake.hurry.notify_one();
             }
         };
-        let connecting = shared.options.connector.connect(config, Box::new(on_notification));
-        if let Ok((client, mut driving)) = connecting.await {
+        let patience = shared.options.answer_timeout;
+        let connecting = timeout(patience, shared.options.connector.connect(config, Box::new(on_notification)));
+        if let Ok(Ok((client, mut driving))) = connecting.await {
             let asking = async {
                 let name = client.query_one("SELECT 'es_' || 'es_head'::regclass::oid", &[]).await?;
                 client.batch_execute(&format!("LISTEN \"{}\"", name.try_get::<_, &str>(0)?)).await
             };
             let is_subscribed = tokio::select! {
-                asked = asking => asked.is_ok(),
+                asked = timeout(patience, asking) => matches!(asked, Ok(Ok(()))),
                 () = &mut driving => false,
             };
             if is_subscribed {

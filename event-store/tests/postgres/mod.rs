@@ -13,6 +13,11 @@ pub(crate) async fn server() -> Server {
     Server::start(Profile::Fast).await.expect("a server")
 }
 
+/// The same, with a port to be reached by.
+pub(crate) async fn server_with_port() -> Server {
+    Server::builder().profile(Profile::Fast).tcp(true).start().await.expect("a server")
+}
+
 /// A pool of `size` connections by `config`.
 pub(crate) fn pool(config: &Config, size: usize) -> Pool {
     Pool::builder(Manager::new(config.clone(), NoTls)).max_size(size).build().expect("a pool")
