@@ -152,5 +152,6 @@ async fn names_count_for_the_size_of_an_append() {
         appended.expect("no panic").expect("it is free");
     }
     let row = client.query_one("SELECT count(DISTINCT xmin::text) FROM es_events", &[]).await.expect("it reads");
-    assert!(row.get::<_, i64>(0) >= 1 + 30 / 4, "{}", row.get::<_, i64>(0));
+    // 2 MB each, 8 MiB a call, and one found nobody at work.
+    assert!(row.get::<_, i64>(0) > 30 / 4, "{}", row.get::<_, i64>(0));
 }

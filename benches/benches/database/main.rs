@@ -3,6 +3,7 @@
 
 mod faults;
 mod floors;
+mod pgbench;
 mod pool;
 mod queries;
 mod setting;

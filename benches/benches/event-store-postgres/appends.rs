@@ -6,6 +6,7 @@ use event_store::EventStore;
 use harness::{Bench, BenchError};
 use tokio_postgres::types::ToSql;
 
+use crate::pgbench::{ROUNDS, TRANSACTIONS, pgbench};
 use crate::setting::Setting;
 use crate::stores::{PAYLOAD, append, stream};
 
@@ -60,6 +61,26 @@ pub(crate) fn one(bench: &mut Bench) -> Result<(), BenchError> {
     };
     let recorded = setting.runtime.block_on(async { count("es_events").await + count("floor_events").await });
     bench.proof(2 * rounds * PER_ROUND, recorded);
+    Ok(())
+}
+
+/// The floor's insert by PostgreSQL's own load generator.
+pub(crate) fn pgbench_insert(bench: &mut Bench) -> Result<(), BenchError> {
+    let setting = Setting::alone();
+    setting.runtime.block_on(setting.store(1));
+    let client = setting.client();
+    let tables = format!("{FLOOR_TABLE}; CREATE SEQUENCE floor_positions");
+    setting.runtime.block_on(client.batch_execute(&tables)).expect("made");
+    let script = format!(
+        "INSERT INTO floor_events (position, version, time, event_id, schema_version, stream, type, tags, payload, metadata) \
+            VALUES (nextval('floor_positions'), currval('floor_positions'), 1, gen_random_uuid(), 1, 'probe-0', 'ReadingTaken', 'probe:7', \
+            '{}', '');",
+        "a".repeat(PAYLOAD)
+    );
+    pgbench(bench, &setting, &script)?;
+    let counting = client.query_one("SELECT count(*) FROM floor_events", &[]);
+    let committed: i64 = setting.runtime.block_on(counting).expect("counted").get(0);
+    assert_eq!(committed as u64, ROUNDS * TRANSACTIONS, "pgbench has done what it says");
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The event store on PostgreSQL, beside what a driver alone does on the same server. Every row runs on a throw-away server that waits for its
 //! disk; its report is printed.
 
+#[path = "../database/pgbench.rs"]
+mod pgbench;
 #[path = "../database/setting.rs"]
 #[allow(dead_code, reason = "the suite of pools uses the rest")]
 mod setting;
@@ -17,6 +19,7 @@ use harness::Suite;
 fn main() -> ExitCode {
     Suite::new()
         .bench("event-store/postgres/append-1", appends::one)
+        .bench("event-store/floor/postgres-pgbench-insert", appends::pgbench_insert)
         .bench("event-store/postgres/append-100", appends::hundred)
         .bench("event-store/postgres/writers-64", groups::writers)
         .bench("event-store/postgres/events-per-flush", groups::events_per_flush)
