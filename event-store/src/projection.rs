@@ -147,7 +147,8 @@ impl ParkedEvent {
 /// that it can hold a connection of a pool, and one that is dropped is rolled back.
 ///
 /// Of two transactions about one version that overlap, at most one is committed; a back end with locks makes the second one wait in
-/// [`ReadModel::load`] until the first has ended. So two runners of one projection do no harm: each event still counts once.
+/// [`ReadModel::load`], which comes first in every transaction that is to be committed, until the first has ended. So two runners of one
+/// projection do no harm: each event still counts once.
 pub trait ReadModel: Send + Sync + 'static {
     /// A transaction. Dropping it rolls back.
     type Tx: Send;

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use ephemeral_postgres::{Database, Direction, Proxy, Server, Toxic, Upstream};
 use event_store::{
-    Append, ApplyError, EventStore, ExpectedVersion, NewEvent, PgOptions, PgReadModel, PgTx, PostgresStore, Projection,
-    ProjectionId, ProjectionOptions, ProjectionRunner, ReadModel, ReadModelError, RecordedEvent, RunOutcome,
+    Append, ApplyError, BoxFuture, EventStore, ExpectedVersion, NewEvent, PgOptions, PgReadModel, PgTx, PostgresStore,
+    Projection, ProjectionId, ProjectionOptions, ProjectionRunner, ReadModel, ReadModelError, RecordedEvent,
+    RunOutcome,
 };
+use futures::FutureExt as _;
 use support::{event, kind, position, stream};
 use tokio::time::{sleep, timeout};
 
@@ -65,7 +67,7 @@ impl Projection for Ledger {
         let payload = String::from_utf8_lossy(event.payload()).into_owned();
         let insert = format!("INSERT INTO ledger_{} VALUES ($1, $2)", self.version);
         tx.execute(&insert, &[&position, &payload]).await?;
-        if event.event_type().as_str() == "Bad" && !self.mended.load(Ordering::Relaxed) {
+        if is_bad(event) && !self.mended.load(Ordering::Relaxed) {
             tx.query("SELECT 1 / ($1::bigint - $1::bigint)", &[&position]).await?;
         }
         tx.execute(&format!("UPDATE sum_{} SET sum = sum + $1", self.version), &[&position]).await?;
@@ -78,10 +80,49 @@ fn options() -> ProjectionOptions {
     ProjectionOptions::default().batch_events(7).attempts(3).pauses(pauses.0, pauses.1)
 }
 
-type Runner = ProjectionRunner<PostgresStore, PgReadModel, Ledger>;
+/// The projection `ledger` that does something else.
+struct By<F>(F);
 
-fn runner(store: &Arc<PostgresStore>, ledger: Ledger, options: ProjectionOptions) -> Runner {
-    ProjectionRunner::new(Arc::clone(store), Arc::new(store.read_model()), ledger, sleep).options(options)
+fn by<F>(apply: F) -> By<F>
+where
+    F: for<'a> Fn(&'a mut PgTx, &'a RecordedEvent) -> BoxFuture<'a, Result<(), ApplyError>> + Send + Sync + 'static,
+{
+    By(apply)
+}
+
+impl<F> Projection for By<F>
+where
+    F: for<'a> Fn(&'a mut PgTx, &'a RecordedEvent) -> BoxFuture<'a, Result<(), ApplyError>> + Send + Sync + 'static,
+{
+    type Tx = PgTx;
+
+    fn name(&self) -> &str {
+        "ledger"
+    }
+
+    async fn apply(&self, tx: &mut PgTx, event: &RecordedEvent) -> Result<(), ApplyError> {
+        (self.0)(tx, event).await
+    }
+}
+
+type Runner<P> = ProjectionRunner<PostgresStore, PgReadModel, P>;
+
+fn runner<P: Projection<Tx = PgTx>>(
+    store: &Arc<PostgresStore>,
+    projection: P,
+    options: ProjectionOptions,
+) -> Runner<P> {
+    ProjectionRunner::new(Arc::clone(store), Arc::new(store.read_model()), projection, sleep).options(options)
+}
+
+fn bad(number: u64) -> NewEvent {
+    let mut bad = event(number);
+    bad.event_type = kind("Bad");
+    bad
+}
+
+fn is_bad(event: &RecordedEvent) -> bool {
+    event.event_type().as_str() == "Bad"
 }
 
 fn id(version: u32) -> ProjectionId {
@@ -201,9 +242,7 @@ async fn what_a_statement_refuses_is_parked_and_can_be_tried_again() {
     let server = postgres::server().await;
     let (database, store) = world(&server).await;
     append(&store, (0..5).map(event)).await;
-    let mut bad = event(5);
-    bad.event_type = kind("Bad");
-    append(&store, [bad]).await;
+    append(&store, [bad(5)]).await;
     append(&store, (6..10).map(event)).await;
     let ledger = Ledger::new(1);
     let mended = Arc::clone(&ledger.mended);
@@ -243,4 +282,65 @@ async fn a_rebuild_stands_beside_the_live_version_and_takes_its_place_at_once() 
     let mut tx = model.begin(&id(1)).await.expect("begun");
     let progress = model.load(&mut tx).await.expect("loaded");
     assert_eq!((progress.checkpoint, progress.active), (None, Some(2)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_event_is_tried_again_while_no_batch_is_applied() {
+    let server = postgres::server().await;
+    let (database, store) = world(&server).await;
+    append(&store, [bad(0), event(1)]).await;
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = Arc::clone(&mended);
+    // What it reads, it writes back later: of two that do so at once, one changes nothing.
+    let adder = by(move |tx, event| {
+        let (is_bad, is_mended) = (is_bad(event), is_mended.load(Ordering::Relaxed));
+        async move {
+            if is_bad && !is_mended {
+                return Err(ApplyError::event("bad"));
+            }
+            let sum: i64 = tx.query("SELECT sum FROM sum_1", &[]).await?[0].get(0);
+            if is_bad {
+                sleep(Duration::from_millis(500)).await;
+            }
+            tx.execute("UPDATE sum_1 SET sum = $1", &[&(sum + event.position().get() as i64)]).await?;
+            Ok(())
+        }
+        .boxed()
+    });
+    let runner = Arc::new(runner(&store, adder, options()));
+    runner.catch_up().await.expect("it runs");
+    mended.store(true, Ordering::Relaxed);
+    let trying = Arc::clone(&runner);
+    let retry = tokio::spawn(async move { trying.retry_parked(position(1)).await });
+    sleep(Duration::from_millis(150)).await;
+    append(&store, [event(2), event(3)]).await;
+    runner.catch_up().await.expect("it runs");
+    retry.await.expect("no panic").expect("applied");
+    assert_eq!(Ledger::found(&database, 1).await.1, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_has_not_run_yet_can_be_activated() {
+    let server = postgres::server().await;
+    let (_database, store) = world(&server).await;
+    append(&store, [event(0)]).await;
+    runner(&store, Ledger::new(1), options()).catch_up().await.expect("it runs");
+    runner(&store, Ledger::new(2), options()).activate().await.expect("activated");
+    assert_eq!(store.read_model().active_version("ledger").await, Ok(Some(2)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_first_versions_that_are_activated_at_once_the_later_one_is_active() {
+    let server = postgres::server().await;
+    let (_database, store) = world(&server).await;
+    let model = store.read_model();
+    let mut tx = model.begin(&id(1)).await.expect("begun");
+    model.load(&mut tx).await.expect("loaded");
+    model.activate(&mut tx).await.expect("nobody else is there");
+    let second = runner(&store, Ledger::new(2), options());
+    let second = tokio::spawn(async move { second.activate().await });
+    sleep(Duration::from_millis(200)).await;
+    model.commit(tx).await.expect("committed");
+    second.await.expect("no panic").expect("activated");
+    assert_eq!(model.active_version("ledger").await, Ok(Some(2)));
 }

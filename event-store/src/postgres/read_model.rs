@@ -118,6 +118,8 @@ impl PgTx {
             client.query(&statement, parameters).await
         };
         match timeout(self.patience, asking).await {
+            // The index of active versions is the only one that can refuse a row: another version became active meanwhile.
+            Ok(Err(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Err(ReadModelError::Conflict),
             Ok(rows) => rows.map_err(|error| refused(&error)),
             Err(_) => Err(ReadModelError::Unavailable(format!("no answer in {:?}", self.patience))),
         }

@@ -15,7 +15,7 @@ use crate::read::Read;
 use crate::recorded::RecordedEvent;
 use crate::store::EventStore;
 
-/// How often a transaction is begun anew because a run came in between.
+/// How many transactions are begun at most, where runs come in between.
 const CONFLICTS: u32 = 100;
 
 /// A change beside the events.
@@ -68,38 +68,45 @@ where
     /// [`ReadModelError`].
     pub async fn parked(&self) -> Result<Vec<ParkedEvent>, ReadModelError> {
         let mut tx = self.model.begin(&self.id).await?;
-        let limit = usize::try_from(self.options.max_parked).unwrap_or(usize::MAX);
-        self.model.parked(&mut tx, limit).await
+        self.model.parked(&mut tx, self.most_parked()).await
     }
 
     /// Applies the event that is parked at `position`, out of its order: behind all that has been applied since. It is not parked any more then,
-    /// in the same transaction. May be called beside a run.
+    /// in the same transaction. May be called beside a run: a back end with locks lets one of the two wait for the other.
     ///
     /// # Errors
     /// [`RetryError`]; the event is still parked, except possibly for [`ReadModelError::Unknown`].
     pub async fn retry_parked(&self, position: Position) -> Result<(), RetryError> {
-        let mut left = CONFLICTS;
-        loop {
-            let mut tx = self.model.begin(&self.id).await?;
-            if !self.model.unpark(&mut tx, position).await? {
-                return Err(RetryError::NotParked { position });
-            }
-            for event in self.events_at(position).await? {
-                let error = match caught_async(|| self.projection.apply(&mut tx, &event)).await {
-                    Ok(Ok(())) => continue,
-                    Ok(Err(ApplyError::Unavailable(error))) => return Err(RetryError::Unavailable(error)),
-                    Ok(Err(ApplyError::Event(error))) => describe(&*error),
-                    Err(message) => format!("it panicked: {message}"),
-                };
-                drop(tx);
-                self.change(Change::FailedAgain { position, error: &error }).await?;
-                return Err(RetryError::Failed { error });
-            }
-            match self.model.commit(tx).await {
-                Err(ReadModelError::Conflict) if left > 0 => left -= 1,
-                answer => return Ok(answer?),
+        for _ in 0..CONFLICTS {
+            match self.retry(position).await {
+                Err(RetryError::ReadModel(ReadModelError::Conflict)) => {}
+                Err(RetryError::Failed { error }) => {
+                    self.change(Change::FailedAgain { position, error: &error }).await?;
+                    return Err(RetryError::Failed { error });
+                }
+                answer => return answer,
             }
         }
+        Err(ReadModelError::Conflict.into())
+    }
+
+    /// Applies the event that is parked at `position`, in one transaction.
+    async fn retry(&self, position: Position) -> Result<(), RetryError> {
+        let mut tx = self.model.begin(&self.id).await?;
+        self.model.load(&mut tx).await?;
+        if !self.model.unpark(&mut tx, position).await? {
+            return Err(RetryError::NotParked { position });
+        }
+        for event in self.events_at(position).await? {
+            let error = match caught_async(|| self.projection.apply(&mut tx, &event)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(ApplyError::Unavailable(error))) => return Err(RetryError::Unavailable(error)),
+                Ok(Err(ApplyError::Event(error))) => describe(&*error),
+                Err(message) => format!("it panicked: {message}"),
+            };
+            return Err(RetryError::Failed { error });
+        }
+        Ok(self.model.commit(tx).await?)
     }
 
     /// Gives up the event that is parked at `position`: it will not be applied. False if none is.
@@ -122,34 +129,43 @@ where
 
     /// Makes one change in a transaction of its own, again while others come in between, a few times. Whether there was anything to change.
     pub(super) async fn change(&self, change: Change<'_>) -> Result<bool, ReadModelError> {
-        let mut left = CONFLICTS;
-        loop {
-            let mut tx = self.model.begin(&self.id).await?;
-            let is_change = match change {
-                Change::Activate => {
-                    self.model.activate(&mut tx).await?;
-                    true
-                }
-                Change::Unpark(position) => self.model.unpark(&mut tx, position).await?,
-                Change::FailedAgain { position, error } => {
-                    let limit = usize::try_from(self.options.max_parked).unwrap_or(usize::MAX);
-                    let parked = self.model.parked(&mut tx, limit).await?;
-                    match parked.into_iter().find(|parked| parked.position == position) {
-                        None => false,
-                        Some(parked) => {
-                            let end = error.floor_char_boundary(ParkedEvent::MAX_ERROR_BYTES);
-                            let attempts = parked.attempts.saturating_add(1);
-                            let parked = ParkedEvent { error: error[..end].to_owned(), attempts, ..parked };
-                            self.model.park(&mut tx, parked).await?;
-                            true
-                        }
-                    }
-                }
-            };
-            match self.model.commit(tx).await {
-                Err(ReadModelError::Conflict) if left > 0 => left -= 1,
-                answer => return answer.map(|()| is_change),
+        for _ in 0..CONFLICTS {
+            match self.change_once(change).await {
+                Err(ReadModelError::Conflict) => {}
+                answer => return answer,
             }
         }
+        Err(ReadModelError::Conflict)
+    }
+
+    async fn change_once(&self, change: Change<'_>) -> Result<bool, ReadModelError> {
+        let mut tx = self.model.begin(&self.id).await?;
+        self.model.load(&mut tx).await?;
+        let is_change = match change {
+            Change::Activate => {
+                self.model.activate(&mut tx).await?;
+                true
+            }
+            Change::Unpark(position) => self.model.unpark(&mut tx, position).await?,
+            Change::FailedAgain { position, error } => {
+                let parked = self.model.parked(&mut tx, self.most_parked()).await?;
+                match parked.into_iter().find(|parked| parked.position == position) {
+                    None => false,
+                    Some(parked) => {
+                        let end = error.floor_char_boundary(ParkedEvent::MAX_ERROR_BYTES);
+                        let attempts = parked.attempts.saturating_add(1);
+                        let parked = ParkedEvent { error: error[..end].to_owned(), attempts, ..parked };
+                        self.model.park(&mut tx, parked).await?;
+                        true
+                    }
+                }
+            }
+        };
+        self.model.commit(tx).await?;
+        Ok(is_change)
+    }
+
+    fn most_parked(&self) -> usize {
+        usize::try_from(self.options.max_parked).unwrap_or(usize::MAX)
     }
 }
