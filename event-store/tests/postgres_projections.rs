@@ -12,7 +12,7 @@ use ephemeral_postgres::{Database, Direction, Proxy, Server, Toxic, Upstream};
 use event_store::{
     Append, ApplyError, BoxFuture, EventStore, ExpectedVersion, NewEvent, PgOptions, PgReadModel, PgTx, PostgresStore,
     Projection, ProjectionId, ProjectionOptions, ProjectionRunner, ReadModel, ReadModelError, RecordedEvent,
-    RunOutcome,
+    RetryError, RunOutcome,
 };
 use futures::FutureExt as _;
 use support::{event, kind, position, stream};
@@ -317,6 +317,31 @@ async fn a_parked_event_is_tried_again_while_no_batch_is_applied() {
     runner.catch_up().await.expect("it runs");
     retry.await.expect("no panic").expect("applied");
     assert_eq!(Ledger::found(&database, 1).await.1, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_that_is_swallowed_leaves_the_event_parked_and_is_told() {
+    let server = postgres::server().await;
+    let (_database, store) = world(&server).await;
+    append(&store, [bad(0)]).await;
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = Arc::clone(&mended);
+    let careless = by(move |tx, _| {
+        let is_mended = is_mended.load(Ordering::Relaxed);
+        async move {
+            let answer = tx.query("SELECT 1 / ($1::bigint - $1::bigint)", &[&1_i64]).await;
+            if is_mended { Ok(()) } else { answer.map(drop) }
+        }
+        .boxed()
+    });
+    let runner = runner(&store, careless, options());
+    runner.catch_up().await.expect("it runs");
+    mended.store(true, Ordering::Relaxed);
+    match runner.retry_parked(position(1)).await {
+        Err(RetryError::ReadModel(ReadModelError::Unavailable(why))) => assert!(why.contains("aborted"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(runner.parked().await.expect("listed").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

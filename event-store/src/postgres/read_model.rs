@@ -320,7 +320,8 @@ impl ReadModel for PgReadModel {
     }
 
     async fn commit(&self, mut tx: PgTx) -> Result<(), ReadModelError> {
-        self.end(&mut tx, "COMMIT").await
+        // A COMMIT alone of a transaction in which a statement has failed is a ROLLBACK, and no error.
+        self.end(&mut tx, "SELECT; COMMIT").await
     }
 }
 
