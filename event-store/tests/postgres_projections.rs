@@ -369,3 +369,27 @@ async fn of_two_first_versions_that_are_activated_at_once_the_later_one_is_activ
     second.await.expect("no panic").expect("activated");
     assert_eq!(model.active_version("ledger").await, Ok(Some(2)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_from_before_a_change_of_the_table_parks_nothing() {
+    let server = postgres::server().await;
+    let (database, store) = world(&server).await;
+    append(&store, [event(0)]).await;
+    let (model, look) = (store.read_model(), "SELECT * FROM sum_1");
+    let mut transactions = Vec::new();
+    for _ in 0..6 {
+        let tx = model.begin(&id(1)).await.expect("begun");
+        tx.query(look, &[]).await.expect("a row");
+        transactions.push(tx);
+    }
+    for tx in transactions {
+        model.commit(tx).await.expect("committed");
+    }
+    let client = database.connect().await.expect("a client");
+    client.batch_execute("ALTER TABLE sum_1 ADD COLUMN of text").await.expect("altered");
+    let runner =
+        runner(&store, by(|tx, _| async { tx.query(look, &[]).await.map(drop) }.boxed()), options().attempts(1));
+    runner.catch_up().await.expect("it runs");
+    assert_eq!(runner.parked().await.expect("listed"), []);
+    assert!(runner.stats().await.expect("known").model_failures > 0, "no connection had the plan");
+}

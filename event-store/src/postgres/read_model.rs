@@ -66,8 +66,8 @@ impl PgTx {
     ///
     /// # Errors
     /// [`ApplyError`] for [`Projection::apply`](crate::Projection::apply) to return, as it must: the transaction can do nothing any more.
-    /// What the server says of the statement lies with the event; a connection that is lost, no answer in time, a deadlock and the
-    /// like do not.
+    /// What the server says of the statement lies with the event; a connection that is lost, no answer in time, a deadlock, a statement
+    /// that was prepared before its table was altered, and the like do not.
     pub async fn execute(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, ApplyError> {
         let client = self.client();
         self.apply(async {
@@ -151,7 +151,10 @@ fn lies_with_the_statement(error: &Error) -> bool {
         SqlState::LOCK_NOT_AVAILABLE,
         SqlState::READ_ONLY_SQL_TRANSACTION,
     ];
-    !is_elsewhere && !is_contended.contains(code)
+    // What this connection has prepared is gone, or is about a table that was changed since.
+    let is_stale = code == &SqlState::INVALID_SQL_STATEMENT_NAME
+        || code == &SqlState::FEATURE_NOT_SUPPORTED && answer.routine() == Some("RevalidateCachedQuery");
+    !is_elsewhere && !is_stale && !is_contended.contains(code)
 }
 
 fn is_of_the_socket(error: &Error) -> bool {
