@@ -31,7 +31,8 @@ pub enum NameError {
     },
 }
 
-fn validated(text: &str) -> Result<Arc<str>, NameError> {
+/// Whether `text` can be a name.
+pub(crate) fn check(text: &str) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
@@ -40,7 +41,7 @@ fn validated(text: &str) -> Result<Arc<str>, NameError> {
     }
     match text.chars().find(|character| character.is_control()) {
         Some(character) => Err(NameError::Control { character }),
-        None => Ok(text.into()),
+        None => Ok(()),
     }
 }
 
@@ -64,7 +65,7 @@ macro_rules! name {
             /// # Errors
             /// [`NameError`] if the text is empty, too long or holds a control character.
             pub fn new(text: &str) -> Result<Self, NameError> {
-                validated(text).map(Self)
+                check(text).map(|()| Self(text.into()))
             }
 
             /// The text.

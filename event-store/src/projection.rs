@@ -16,7 +16,7 @@ pub use self::parking::RetryError;
 pub use self::runner::{ProjectionRunner, RunOutcome, RunnerError};
 use crate::aggregate::BoxError;
 use crate::event::Position;
-use crate::name::EventType;
+use crate::name::{self, EventType, NameError};
 use crate::query::Query;
 use crate::recorded::RecordedEvent;
 
@@ -48,7 +48,8 @@ pub trait Projection: Send + Sync + 'static {
     /// The transaction of the read model that it changes.
     type Tx: Send;
 
-    /// Which projection it is: its checkpoints are kept under this name.
+    /// Which projection it is: its checkpoints are kept under this name, of 1 to [`MAX_NAME_BYTES`](crate::MAX_NAME_BYTES) bytes without
+    /// control characters.
     fn name(&self) -> &str;
 
     /// Which version of it, from 1: each has a state and a checkpoint of its own, and one of them is the active one.
@@ -106,6 +107,13 @@ pub struct ProjectionId {
     pub version: u32,
 }
 
+impl ProjectionId {
+    /// Whether its name keeps to the rules of names.
+    pub(crate) fn check(&self) -> Result<(), NameError> {
+        name::check(&self.name)
+    }
+}
+
 impl fmt::Display for ProjectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} v{}", self.name, self.version)
@@ -156,7 +164,7 @@ pub trait ReadModel: Send + Sync + 'static {
     /// Begins a transaction about `id`.
     ///
     /// # Errors
-    /// [`ReadModelError`].
+    /// [`ReadModelError`]; [`ReadModelError::Name`] for a name that breaks the rules of names.
     fn begin(&self, id: &ProjectionId) -> impl Future<Output = Result<Self::Tx, ReadModelError>> + Send;
 
     /// How far the version has come; nobody else can change that before `tx` has ended, or `tx` will not be committed.
@@ -232,4 +240,7 @@ pub enum ReadModelError {
     /// The version is the active one.
     #[error("{0} is active")]
     IsActive(ProjectionId),
+    /// The projection has a name that breaks the rules of names: trying again does not mend it.
+    #[error("the name of the projection: {0}")]
+    Name(#[from] NameError),
 }

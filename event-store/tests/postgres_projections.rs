@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use ephemeral_postgres::{Database, Direction, Proxy, Server, Toxic, Upstream};
 use event_store::{
-    Append, ApplyError, BoxFuture, EventStore, ExpectedVersion, NewEvent, PgOptions, PgReadModel, PgTx, PostgresStore,
-    Projection, ProjectionId, ProjectionOptions, ProjectionRunner, ReadModel, ReadModelError, RecordedEvent,
-    RetryError, RunOutcome,
+    Append, ApplyError, BoxFuture, EventStore, ExpectedVersion, NameError, NewEvent, PgOptions, PgReadModel, PgTx,
+    PostgresStore, Projection, ProjectionId, ProjectionOptions, ProjectionRunner, ReadModel, ReadModelError,
+    RecordedEvent, RetryError, RunOutcome,
 };
 use futures::FutureExt as _;
 use support::{event, kind, position, stream};
@@ -392,4 +392,24 @@ async fn a_plan_from_before_a_change_of_the_table_parks_nothing() {
     runner.catch_up().await.expect("it runs");
     assert_eq!(runner.parked().await.expect("listed"), []);
     assert!(runner.stats().await.expect("known").model_failures > 0, "no connection had the plan");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_the_server_cannot_hold_is_refused_before_it_is_asked() {
+    let server = postgres::server().await;
+    let (_database, store) = world(&server).await;
+    let model = store.read_model();
+    for (name, error) in [
+        ("or\0der".to_owned(), NameError::Control { character: '\0' }),
+        ("x".repeat(4_000), NameError::TooLong { bytes: 4_000 }),
+    ] {
+        let id = ProjectionId { name, version: 1 };
+        assert_eq!(model.begin(&id).await.err(), Some(ReadModelError::Name(error.clone())));
+        assert_eq!(model.remove(&id).await, Err(ReadModelError::Name(error.clone())));
+        assert_eq!(model.active_version(&id.name).await, Err(ReadModelError::Name(error)));
+    }
+    let longest = ProjectionId { name: "ä".repeat(256), version: 1 };
+    let mut tx = model.begin(&longest).await.expect("begun");
+    model.load(&mut tx).await.expect("loaded");
+    model.commit(tx).await.expect("committed");
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::{
-    Append, EventStore, ExpectedVersion, MemoryReadModel, MemoryStore, NewEvent, Piece, Position, ProjectionId,
-    ProjectionOptions, ProjectionRunner, Query, QueryItem, ReadModel as _, ReadModelError, RetryError, RunOutcome,
-    RunnerError, Upcasters, Upcasting,
+    Append, ApplyError, EventStore, ExpectedVersion, MemoryReadModel, MemoryStore, MemoryTx, NameError, NewEvent,
+    Piece, Position, Projection, ProjectionId, ProjectionOptions, ProjectionRunner, Query, QueryItem, ReadModel as _,
+    ReadModelError, RecordedEvent, RetryError, RunOutcome, RunnerError, Upcasters, Upcasting,
 };
 use futures::FutureExt as _;
 use futures::executor::block_on;
@@ -461,6 +461,41 @@ fn an_event_whose_upcaster_fails_is_parked_and_applied_when_it_is_mended() {
     assert!(matches!(block_on(broken.retry_parked(position(2))), Err(RetryError::Read(_))));
     block_on(with(true).retry_parked(position(2))).expect("mended");
     assert_eq!(state(&model, 1).iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 3, 2]);
+}
+
+/// A projection under some name.
+struct Named(String);
+
+impl Projection for Named {
+    type Tx = MemoryTx<u64>;
+
+    fn name(&self) -> &str {
+        &self.0
+    }
+
+    async fn apply(&self, tx: &mut MemoryTx<u64>, _: &RecordedEvent) -> Result<(), ApplyError> {
+        *tx.state_mut() += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_projection_whose_name_breaks_the_rules_of_names_does_not_run() {
+    for (name, error) in [
+        (String::new(), NameError::Empty),
+        ("or\0der".to_owned(), NameError::Control { character: '\0' }),
+        ("x".repeat(513), NameError::TooLong { bytes: 513 }),
+    ] {
+        let model = Arc::new(MemoryReadModel::<u64>::new());
+        let runner = ProjectionRunner::new(world(3), Arc::clone(&model), Named(name), no_sleep);
+        assert!(matches!(block_on(runner.catch_up()), Err(RunnerError::Name(found)) if found == error));
+        assert_eq!(block_on(runner.activate()), Err(ReadModelError::Name(error.clone())));
+        assert_eq!(block_on(runner.parked()), Err(ReadModelError::Name(error)));
+        assert_eq!(block_on(runner.stats()).expect("memory").model_failures, 0, "it is not tried again");
+    }
+    let model = Arc::new(MemoryReadModel::<u64>::new());
+    let runner = ProjectionRunner::new(world(3), Arc::clone(&model), Named("x".repeat(512)), no_sleep);
+    block_on(runner.catch_up()).expect("a name");
 }
 
 #[test]

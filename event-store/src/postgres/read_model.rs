@@ -205,7 +205,7 @@ impl PgReadModel {
     /// The active version of the projection `name`.
     ///
     /// # Errors
-    /// [`ReadModelError::Unavailable`].
+    /// [`ReadModelError::Unavailable`], [`ReadModelError::Name`].
     pub async fn active_version(&self, name: &str) -> Result<Option<u32>, ReadModelError> {
         let mut tx = self.begin(&ProjectionId { name: name.to_owned(), version: 0 }).await?;
         let rows = tx.ask(BESIDE, &[&name, &0_i64]).await?;
@@ -256,6 +256,7 @@ impl ReadModel for PgReadModel {
     type Tx = PgTx;
 
     async fn begin(&self, id: &ProjectionId) -> Result<PgTx, ReadModelError> {
+        id.check()?;
         let lease = self.lessor.lease().await.map_err(ReadModelError::Unavailable)?;
         let beginning = timeout(self.patience, lease.begin().batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"));
         match beginning.await {

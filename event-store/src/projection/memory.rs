@@ -100,6 +100,7 @@ impl<T: Clone + Default + Send + Sync + 'static> ReadModel for MemoryReadModel<T
     type Tx = MemoryTx<T>;
 
     async fn begin(&self, id: &ProjectionId) -> Result<MemoryTx<T>, ReadModelError> {
+        id.check()?;
         let shared = self.lock();
         let (base, active) = (shared.versions.get(id).cloned(), shared.active.get(&id.name).copied());
         drop(shared);

@@ -14,6 +14,7 @@ use super::{Projection, ProjectionId, ReadModel, ReadModelError};
 use crate::aggregate::BoxError;
 use crate::error::ReadError;
 use crate::event::Position;
+use crate::name::NameError;
 use crate::query::Query;
 use crate::store::{BoxFuture, EventStore};
 
@@ -75,6 +76,9 @@ pub enum RunnerError {
     /// This runner is running already.
     #[error("the projection is running already")]
     AlreadyRunning,
+    /// The projection has a name that breaks the rules of names.
+    #[error("the name of the projection: {0}")]
+    Name(NameError),
     /// The checkpoint lies beyond the last event of the store.
     #[error("the checkpoint {checkpoint} is beyond the head of the store, {}", .head.map_or_else(|| "which is empty".to_owned(), |head| head.to_string()))]
     BeyondHead {

@@ -55,6 +55,7 @@ impl From<ReadModelError> for Broken {
     fn from(error: ReadModelError) -> Self {
         match error {
             ReadModelError::Conflict => Self::Overtaken,
+            ReadModelError::Name(error) => Self::Final(RunnerError::Name(error)),
             error => Self::Model(error),
         }
     }
