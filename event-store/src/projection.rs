@@ -217,6 +217,12 @@ pub trait ReadModel: Send + Sync + 'static {
     /// [`ReadModelError::IsActive`] for the active version; nothing was removed then.
     fn remove(&self, id: &ProjectionId) -> impl Future<Output = Result<(), ReadModelError>> + Send;
 
+    /// Gives up what was done in `tx`, as dropping it does. A back end may keep by that what dropping would cost it, such as a connection.
+    fn roll_back(&self, tx: Self::Tx) -> impl Future<Output = ()> + Send {
+        drop(tx);
+        std::future::ready(())
+    }
+
     /// Makes everything that was done in `tx` hold at once.
     ///
     /// # Errors

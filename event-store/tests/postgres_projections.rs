@@ -395,6 +395,33 @@ async fn a_plan_from_before_a_change_of_the_table_parks_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_outlive_the_transactions_that_change_nothing() {
+    let server = postgres::server().await;
+    let (database, store) = world(&server).await;
+    let client = database.connect().await.expect("a client");
+    append(&store, [bad(0)]).await;
+    let live = Ledger::new(1);
+    live.mended.store(true, Ordering::Relaxed);
+    runner(&store, live, options()).catch_up().await.expect("it runs");
+    // It would take over, if nothing were parked.
+    let rebuild = runner(&store, Ledger::new(2), options().activate_when_caught_up());
+    let mut seen = std::collections::BTreeSet::new();
+    let mut fresh = 0;
+    for number in 1..=20 {
+        append(&store, [event(number)]).await;
+        rebuild.catch_up().await.expect("it runs");
+        assert_eq!(rebuild.parked().await.expect("listed").len(), 1);
+        rebuild.retry_parked(position(number + 1)).await.expect_err("not parked");
+        let pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()";
+        let pids: Vec<i32> = client.query(pids, &[]).await.expect("rows").iter().map(|row| row.get(0)).collect();
+        let before = seen.len();
+        seen.extend(pids);
+        fresh = if number == 1 { 0 } else { fresh + seen.len() - before };
+    }
+    assert!(fresh < 3, "{fresh} new connections in 20 runs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_the_server_cannot_hold_is_refused_before_it_is_asked() {
     let server = postgres::server().await;
     let (_database, store) = world(&server).await;

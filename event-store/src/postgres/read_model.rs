@@ -207,18 +207,10 @@ impl PgReadModel {
     /// # Errors
     /// [`ReadModelError::Unavailable`], [`ReadModelError::Name`].
     pub async fn active_version(&self, name: &str) -> Result<Option<u32>, ReadModelError> {
-        let mut tx = self.begin(&ProjectionId { name: name.to_owned(), version: 0 }).await?;
+        let tx = self.begin(&ProjectionId { name: name.to_owned(), version: 0 }).await?;
         let rows = tx.ask(BESIDE, &[&name, &0_i64]).await?;
-        self.roll_back(&mut tx).await?;
+        self.roll_back(tx).await;
         active(&rows)
-    }
-
-    /// Ends a transaction that has changed nothing; the connection goes back to the pool.
-    async fn roll_back(&self, tx: &mut PgTx) -> Result<(), ReadModelError> {
-        self.end(tx, "ROLLBACK").await.map_err(|error| match error {
-            ReadModelError::Unknown(why) => ReadModelError::Unavailable(why),
-            error => error,
-        })
     }
 
     async fn end(&self, tx: &mut PgTx, how: &str) -> Result<(), ReadModelError> {
@@ -312,15 +304,21 @@ impl ReadModel for PgReadModel {
     }
 
     async fn remove(&self, id: &ProjectionId) -> Result<(), ReadModelError> {
-        let mut tx = self.begin(id).await?;
+        let tx = self.begin(id).await?;
         let rows = tx.ask(IS_ACTIVE, &[&id.name, &tx.version()]).await?;
         let is_active = rows.first().map_or(Ok(false), |row| row.try_get(0)).map_err(|error| malformed(&error))?;
         if is_active {
-            self.roll_back(&mut tx).await?;
+            self.roll_back(tx).await;
             return Err(ReadModelError::IsActive(id.clone()));
         }
         tx.ask(REMOVE, &[&id.name, &tx.version()]).await?;
         self.commit(tx).await
+    }
+
+    /// The connection goes back to the pool.
+    async fn roll_back(&self, mut tx: PgTx) {
+        // One that does not answer is closed instead.
+        let _ = self.end(&mut tx, "ROLLBACK").await;
     }
 
     async fn commit(&self, mut tx: PgTx) -> Result<(), ReadModelError> {

@@ -68,7 +68,9 @@ where
     /// [`ReadModelError`].
     pub async fn parked(&self) -> Result<Vec<ParkedEvent>, ReadModelError> {
         let mut tx = self.model.begin(&self.id).await?;
-        self.model.parked(&mut tx, self.most_parked()).await
+        let parked = self.model.parked(&mut tx, self.most_parked()).await?;
+        self.model.roll_back(tx).await;
+        Ok(parked)
     }
 
     /// Applies the event that is parked at `position`, out of its order: behind all that has been applied since. It is not parked any more then,
@@ -95,6 +97,7 @@ where
         let mut tx = self.model.begin(&self.id).await?;
         self.model.load(&mut tx).await?;
         if !self.model.unpark(&mut tx, position).await? {
+            self.model.roll_back(tx).await;
             return Err(RetryError::NotParked { position });
         }
         for event in self.events_at(position).await? {
@@ -161,7 +164,11 @@ where
                 }
             }
         };
-        self.model.commit(tx).await?;
+        if is_change {
+            self.model.commit(tx).await?;
+        } else {
+            self.model.roll_back(tx).await;
+        }
         Ok(is_change)
     }
 

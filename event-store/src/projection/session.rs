@@ -99,7 +99,7 @@ where
     ) -> Result<RunOutcome, Broken> {
         let mut tx = runner.model.begin(&runner.id).await?;
         let Progress { checkpoint, active, .. } = runner.model.load(&mut tx).await?;
-        drop(tx);
+        runner.model.roll_back(tx).await;
         let subscribe = checkpoint.map_or_else(Subscribe::from_start, Subscribe::after);
         let subscription = runner.store.subscribe(subscribe.query(runner.query.clone()));
         runner.control.count(|stats| stats.checkpoint = checkpoint);
@@ -279,6 +279,7 @@ where
         let (position, limit) = (*position, self.runner.options.max_parked);
         let (mut tx, progress) = self.begin().await?;
         if progress.parked >= limit {
+            self.runner.model.roll_back(tx).await;
             let error = error.clone();
             return Err(Broken::Final(RunnerError::ParkingFull { limit, position, error }));
         }
@@ -298,6 +299,7 @@ where
     async fn activate(&mut self, trouble: &mut Trouble) -> Result<(), Broken> {
         let (mut tx, progress) = self.begin().await?;
         if progress.parked > 0 || !self.is_newer() {
+            self.runner.model.roll_back(tx).await;
             return Ok(());
         }
         self.runner.model.activate(&mut tx).await?;
@@ -311,7 +313,11 @@ where
         let mut tx = self.runner.model.begin(&self.runner.id).await?;
         let progress = self.runner.model.load(&mut tx).await?;
         self.active = progress.active;
-        if progress.checkpoint == self.checkpoint { Ok((tx, progress)) } else { Err(Broken::Overtaken) }
+        if progress.checkpoint != self.checkpoint {
+            self.runner.model.roll_back(tx).await;
+            return Err(Broken::Overtaken);
+        }
+        Ok((tx, progress))
     }
 
     async fn commit(&mut self, mut tx: M::Tx, seen: Option<Position>, trouble: &mut Trouble) -> Result<(), Broken> {
