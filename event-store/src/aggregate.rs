@@ -93,6 +93,10 @@ pub trait DomainEvent: Sized + Send {
 /// An aggregate whose state can be kept as a snapshot.
 pub trait SnapshotState: Aggregate {
     /// Version of the encoded state: to be raised whenever `apply` or the encoding changes. Snapshots of another version are not used.
+    ///
+    /// The state is rebuilt then from the events that are left. Where a stream was truncated
+    /// ([`EventStore::truncate_stream`](crate::EventStore::truncate_stream)) those are not all, and nothing tells: raise it only if every
+    /// truncated stream begins with an event that holds the state.
     const SCHEMA: u16;
 
     /// The state as bytes.

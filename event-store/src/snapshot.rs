@@ -76,7 +76,8 @@ impl SnapshotPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// The store cannot be used now. Nothing was saved.
+    /// The store cannot be used now, or its answer was lost: a snapshot may have been saved all the same, as a whole. To save it again does
+    /// no harm.
     #[error("unavailable: {0}")]
     Unavailable(String),
 }
@@ -86,7 +87,7 @@ pub trait SnapshotStore: Send + Sync + 'static {
     /// Saves `snapshot` in place of the stream's last one.
     ///
     /// # Errors
-    /// [`SnapshotError`]; nothing was saved then.
+    /// [`SnapshotError`]; the last snapshot is what it was then, or this one.
     fn save_snapshot(&self, snapshot: Snapshot) -> impl Future<Output = Result<(), SnapshotError>> + Send;
 
     /// The last snapshot of `stream` if it is usable ([`Snapshot::is_usable`]) for a reader of `schema_version`.

@@ -63,6 +63,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// repetition of their append is an append like any other. A snapshot stays, and is not loaded if an event that it does not include
     /// is gone. If no event is left, this is [`EventStore::delete_stream`].
     ///
+    /// What is removed is gone for aggregates too: a stream whose beginning lives on in a snapshot alone is rebuilt right only as long as that
+    /// snapshot is of use. Before [`SnapshotState::SCHEMA`](crate::SnapshotState::SCHEMA) is raised, or the snapshot lost, such a stream has to
+    /// begin with an event that holds the state.
+    ///
+    /// # Cost
+    /// A removal is one step, and appends may have to wait for it. Where that is so (on PostgreSQL), a long stream is removed in steps: again
+    /// and again up to a version that is some thousands further.
+    ///
     /// # Errors
     /// [`RemoveError`]; nothing was removed, except possibly for [`RemoveError::Unknown`].
     fn truncate_stream(
@@ -75,7 +83,7 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// The stream is one without events: it has no version, `NoStream` is what to expect of it, `Exists` and `Exact` are refused. The next
     /// append to it goes on with the versions where they ended, so that no version ever names two events. Whoever still works with a state
-    /// from before the removal may save a snapshot of it: end them first.
+    /// from before the removal may save a snapshot of it: end them first. A long stream is truncated in steps before.
     ///
     /// # Errors
     /// [`RemoveError`]; nothing was removed, except possibly for [`RemoveError::Unknown`].
