@@ -22,8 +22,8 @@ impl fmt::Display for Tried {
     }
 }
 
-/// Why there is no server, or no such fault.
-#[derive(Debug, thiserror::Error)]
+/// Why there is no server, or no such fault. What `expect` prints is the same text: it says what to do.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No PostgreSQL was found; [`INSTALL`] says what to do about it.
@@ -110,6 +110,12 @@ pub enum Error {
         /// What it said.
         source: io::Error,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

@@ -102,8 +102,10 @@ async fn settings_are_taken_and_a_wrong_one_is_an_error_with_the_log() {
     let none = Server::builder().owned().major(99).offline().start().await;
     match none {
         Err(error @ Error::NotFound { .. }) => {
-            let text = error.to_string();
-            assert!(text.contains("apt-get install postgresql") && text.contains("is not 99"), "{text}");
+            // The second one is what `expect` prints.
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(text.contains("apt-get install postgresql") && text.contains("is not 99"), "{text}");
+            }
         }
         other => panic!("{other:?}"),
     }
