@@ -84,11 +84,22 @@ fn up(profile: Profile) -> Done {
 /// Set for the process in the background.
 const DETACHED: &str = "EPHEMERAL_PG_DETACHED";
 
-/// Starts `up` in a process of its own, and waits until its server answers.
+/// How many seconds `up --detach` waits for the server.
+const PATIENCE: &str = "EPHEMERAL_PG_UP_SECONDS";
+
+fn patience() -> Result<Duration, ephemeral_postgres::Error> {
+    let Some(seconds) = env::var_os(PATIENCE) else { return Ok(Duration::from_secs(120)) };
+    let seconds = seconds.to_str().and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    let reason = "it is no number of seconds".to_owned();
+    seconds.ok_or(ephemeral_postgres::Error::Setting { name: PATIENCE.to_owned(), reason })
+}
+
+/// Starts `up` in a process of its own, and waits until its server answers. One that does not in time is ended.
 fn detach(profile: Profile) -> Done {
     if let Some(standing) = Standing::find()? {
         return Err(ephemeral_postgres::Error::IsUp { url: standing.url }.into());
     }
+    let patience = patience()?;
     let said = env::temp_dir().join(format!("ephemeral-postgres-{}.log", std::process::id()));
     let mut command = Command::new(env::current_exe()?);
     command.arg("up").env(DETACHED, "1").process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
@@ -96,24 +107,30 @@ fn detach(profile: Profile) -> Done {
         command.arg("--fast");
     }
     let mut holder = command.stderr(File::create(&said)?).spawn()?;
-    let until = Instant::now() + Duration::from_secs(120);
+    let began = Instant::now();
     let standing = loop {
         if let Some(standing) = Standing::find()? {
-            break Some(standing);
+            break Ok(standing);
         }
-        if holder.try_wait()?.is_some() || Instant::now() > until {
-            break None;
+        if holder.try_wait()?.is_some() {
+            break Err("the server did not come up".to_owned());
+        }
+        if began.elapsed() > patience {
+            // Its server goes with it.
+            holder.kill()?;
+            holder.wait()?;
+            break Err(format!("the server did not come up within {patience:?}"));
         }
         std::thread::sleep(Duration::from_millis(5));
     };
     let log = std::fs::read_to_string(&said)?;
     std::fs::remove_file(&said)?;
     match standing {
-        Some(standing) => {
+        Ok(standing) => {
             say(&standing.url)?;
             Ok(ExitCode::SUCCESS)
         }
-        None => Err(format!("the server did not come up: {}", log.trim()).into()),
+        Err(why) => Err(format!("{why}: {}", log.trim()).into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command, as a user types it.
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,18 +16,29 @@ struct Shell {
     program: PathBuf,
     cache: tempfile::TempDir,
     user: Option<u32>,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Shell {
     fn new() -> Self {
         let cache = tempfile::tempdir().expect("a folder");
         fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).expect("opened");
-        Self { program: env!("CARGO_BIN_EXE_ephemeral-postgres").into(), cache, user: None }
+        Self { program: env!("CARGO_BIN_EXE_ephemeral-postgres").into(), cache, user: None, variables: Vec::new() }
+    }
+
+    /// With its program where every user gets to it, as long as the folder is there.
+    fn for_everybody() -> (Self, tempfile::TempDir) {
+        let folder = tempfile::tempdir_in("/tmp").expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opened");
+        let (shell, program) = (Self::new(), folder.path().join("ephemeral-postgres"));
+        fs::copy(&shell.program, &program).expect("copied");
+        (Self { program, ..shell }, folder)
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.program);
         command.args(arguments).env_remove("DATABASE_URL").env("EPHEMERAL_PG_CACHE", self.cache.path());
+        command.envs(self.variables.iter().cloned());
         if let Some(user) = self.user {
             command.uid(user).gid(user).current_dir("/");
         }
@@ -88,13 +100,7 @@ fn wrong_usage_is_told_from_failure() {
 /// Root's servers run as another user; a user's run as that user. Root's run of the tests proves both.
 #[tokio::test]
 async fn user_without_privileges_has_a_server_too() {
-    let mut shell = Shell::new();
-    // Where every user gets to it.
-    let folder = tempfile::tempdir_in("/tmp").expect("a folder");
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opened");
-    let program = folder.path().join("ephemeral-postgres");
-    fs::copy(&shell.program, &program).expect("copied");
-    shell.program = program;
+    let (mut shell, _folder) = Shell::for_everybody();
     if is_root() {
         shell.user = Some(DAEMON);
         std::os::unix::fs::chown(shell.cache.path(), Some(DAEMON), Some(DAEMON)).expect("given away");
@@ -103,6 +109,29 @@ async fn user_without_privileges_has_a_server_too() {
     assert!(answers(&url).await);
     shell.say(&["down"]);
     assert!(!answers(&url).await);
+}
+
+#[test]
+fn server_that_is_not_up_in_time_does_not_come_up_later() {
+    let mut shell = Shell::new();
+    let programs = tempfile::tempdir().expect("a folder");
+    for program in ["initdb", "postgres"] {
+        // It never says its version.
+        let path = programs.path().join(program);
+        fs::write(&path, "#!/bin/sh\necho $$ > \"$0.pid\"\nexec sleep 600\n").expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("made a program");
+    }
+    shell.variables = vec![("PG_BINDIR", programs.path().into()), ("EPHEMERAL_PG_UP_SECONDS", "1".into())];
+    let said = shell.fail(&["up", "--detach"], 1);
+    // Whoever holds a server, or is about to, has locked a file.
+    let is_lock = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lock");
+    let files = fs::read_dir(shell.cache.path()).expect("listed").map(|entry| entry.expect("there").path());
+    let locks: Vec<PathBuf> = files.filter(is_lock).collect();
+    let free = locks.iter().filter(|lock| fs::File::open(lock).expect("there").try_lock().is_ok()).count();
+    let pid = fs::read_to_string(programs.path().join("postgres.pid")).expect("it was asked");
+    Command::new("kill").arg(pid.trim()).status().expect("started");
+    assert!(said.contains("did not come up within 1s"), "{said}");
+    assert_eq!((locks.len(), free), (1, 1), "somebody is about to hold a server");
 }
 
 #[test]
