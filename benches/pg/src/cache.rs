@@ -26,6 +26,11 @@ pub(crate) fn dir() -> Result<PathBuf, Error> {
     Ok(dir)
 }
 
+/// The name of what is this user's alone, where several share the folder.
+pub(crate) fn own(name: &str) -> String {
+    format!("{name}-{}", rustix::process::geteuid().as_raw())
+}
+
 /// Waits for the lock of a name in the cache folder and holds it until it is dropped, or until the process ends.
 pub(crate) fn lock(dir: &Path, name: &str) -> Result<File, Error> {
     let file = lock_file(dir, name)?;

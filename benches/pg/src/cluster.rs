@@ -272,7 +272,8 @@ pub(crate) async fn execute(config: &Config, statements: &str) -> Result<(), Err
 fn template(binaries: &Binaries) -> Result<PathBuf, Error> {
     let cache = cache::dir()?;
     place::may_search(&cache, cache::VARIABLE)?;
-    let name = format!("template-{}-{:08x}", binaries.version, hash(&binaries.dir));
+    // Nobody but its owner may read it.
+    let name = cache::own(&format!("template-{}-{:08x}", binaries.version, hash(&binaries.dir)));
     cache::folder(&cache, &name, |dir| {
         if let Some(user) = server_user() {
             chown(dir, Some(user), Some(user)).map_err(Error::io(dir))?;

@@ -12,11 +12,8 @@ use crate::cache;
 use crate::error::Error;
 use crate::server::{Server, ServerReport};
 
-/// What its holder locks, so that there is one.
-const LOCK: &str = "up.lock";
-
-/// What says where the server is.
-const STATE: &str = "up.json";
+/// The name of two files, one that says where the server is (`.json`), and one that its holder locks, so that there is one (`.lock`).
+const NAME: &str = "up";
 
 /// How long the holder may take to end.
 const PATIENCE: Duration = Duration::from_secs(70);
@@ -43,7 +40,7 @@ impl Standing {
     /// # Errors
     /// [`Error::Io`]; [`Error::Setting`] if there is no cache folder.
     pub fn find() -> Result<Option<Self>, Error> {
-        let path = cache::dir()?.join(STATE);
+        let path = cache::dir()?.join(cache::own(NAME) + ".json");
         match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io(&path)(error)),
@@ -101,10 +98,12 @@ impl Holder {
     /// [`Error::IsUp`] if another process has it; [`Error::Io`].
     pub fn new() -> Result<Self, Error> {
         let cache = cache::dir()?;
-        let (lock, state) = (cache::lock_file(&cache, LOCK)?, cache.join(STATE));
+        let name = cache::own(NAME);
+        let (lock_name, state) = (format!("{name}.lock"), cache.join(format!("{name}.json")));
+        let lock = cache::lock_file(&cache, &lock_name)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { state, _lock: lock }),
-            Err(TryLockError::Error(error)) => Err(Error::io(cache.join(LOCK))(error)),
+            Err(TryLockError::Error(error)) => Err(Error::io(cache.join(lock_name))(error)),
             Err(TryLockError::WouldBlock) => {
                 let url = Standing::find()?.map_or_else(|| "it is starting".to_owned(), |standing| standing.url);
                 Err(Error::IsUp { url })

@@ -111,6 +111,24 @@ async fn user_without_privileges_has_a_server_too() {
     assert!(!answers(&url).await);
 }
 
+/// What one leaves in the cache is not for the other to read.
+#[tokio::test]
+async fn root_and_a_user_may_have_one_cache() {
+    if !is_root() {
+        return;
+    }
+    for users in [[None, Some(DAEMON)], [Some(DAEMON), None]] {
+        let (mut shell, _folder) = Shell::for_everybody();
+        fs::set_permissions(shell.cache.path(), fs::Permissions::from_mode(0o1777)).expect("opened");
+        for user in users {
+            shell.user = user;
+            let url = shell.say(&["up", "--detach", "--fast"]);
+            assert!(answers(&url).await);
+            shell.say(&["down"]);
+        }
+    }
+}
+
 #[test]
 fn server_that_is_not_up_in_time_does_not_come_up_later() {
     let mut shell = Shell::new();
