@@ -176,19 +176,23 @@ fn is_unlocked(path: &Path) -> bool {
     }
 }
 
-/// The processes that work in a folder, as all of a cluster's do.
+/// The processes of the server that work in a folder, as all of a cluster's do; not a shell that somebody has opened there.
 pub(crate) fn processes(data: &Path) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(Result::ok)
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            (fs::read_link(entry.path().join("cwd")).ok()? == data).then(|| Pid::from_raw(pid))?
+            let link = |name: &str| fs::read_link(entry.path().join(name)).ok();
+            let is_of_the_server = link("cwd")? == data
+                // As well one that was replaced since, or that a wrapper starts.
+                && link("exe")?.file_name().is_some_and(|name| name.to_string_lossy().contains("postgres"));
+            is_of_the_server.then(|| Pid::from_raw(pid))?
         })
         .collect()
 }
 
-/// Kills the processes that work in a folder, and waits until they are gone.
+/// Kills the processes of the server that work in a folder, and waits until they are gone.
 fn kill_all(data: &Path) {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
@@ -207,6 +211,8 @@ fn kill_all(data: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
 
     const MOUNTS: &str = "\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -241,6 +247,25 @@ mod tests {
         fs::create_dir(base.path().join("another")).expect("made");
         sweep(base.path());
         assert!(!dead.exists() && alive.exists() && unfinished.exists() && base.path().join("another").exists());
+    }
+
+    #[test]
+    fn processes_of_the_server_are_ended_and_somebody_who_looks_around_is_not() {
+        let base = tempfile::tempdir().expect("a folder");
+        let data = base.path().canonicalize().expect("there").join("eph-pg-dead/data");
+        fs::create_dir_all(&data).expect("made");
+        fs::write(data.with_file_name(OWNER), b"").expect("written");
+        let postgres = base.path().join("postgres");
+        // By another process: this one's other tests start programs, which would hold it open for writing for a moment.
+        assert!(Command::new("cp").arg("/bin/sleep").arg(&postgres).status().expect("started").success());
+        let start = |program: &Path| Command::new(program).arg("600").current_dir(&data).spawn().expect("started");
+        let (mut server, mut guest) = (start(&postgres), start(Path::new("sleep")));
+        sweep(base.path());
+        assert!(!data.exists());
+        assert_eq!(server.wait().expect("it ends").signal(), Some(9));
+        assert_eq!(guest.try_wait().expect("asked"), None);
+        guest.kill().expect("ended");
+        guest.wait().expect("it ends");
     }
 
     #[test]

@@ -259,7 +259,8 @@ impl Server {
         self.with_cluster(move |cluster, _| cluster.signal(pid, signal.signal())).await
     }
 
-    /// Suspends every process of the server: connections stay, and nothing answers.
+    /// Suspends every process of the server: connections stay, and nothing answers. If this process is killed meanwhile, they stay until the
+    /// next start, which kills them.
     ///
     /// # Errors
     /// [`Error::Stopped`], [`Error::NotOwned`], [`Error::Io`].
