@@ -123,6 +123,10 @@ async fn under_load(database: &Database, disturb: impl Future<Output = ()>) -> (
                     };
                     fates.insert(id, fate);
                     number += 1;
+                    // Some are in the middle of an append when harm is done, and some are about to begin one.
+                    if task % 2 == 0 {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
                 }
                 fates
             })
