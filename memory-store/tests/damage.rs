@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use memory_store::{
@@ -90,6 +91,29 @@ struct Written {
 
 impl Written {
     fn new(durability: Durability, lives: u64) -> Self {
+        let (dir, store, states) = Self::filled(durability, lives);
+        drop(store);
+        Self::of(dir, states)
+    }
+
+    /// As the end of the process leaves a store that does not sync: with all records, and nothing behind them.
+    fn interrupted() -> Self {
+        let (from, store, states) = Self::filled(Durability::Buffered, 0);
+        let dir = loop {
+            let dir = tempfile::tempdir().expect("a directory");
+            for (path, bytes) in files(from.path()) {
+                fs::write(dir.path().join(path.file_name().expect("a name")), bytes).expect("written");
+            }
+            if open(dir.path(), Durability::Buffered).expect("as it is").1.replayed == 20 {
+                break dir;
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        drop(store);
+        Self::of(dir, states)
+    }
+
+    fn filled(durability: Durability, lives: u64) -> (tempfile::TempDir, Store, Vec<Vec<String>>) {
         let dir = tempfile::tempdir().expect("a directory");
         let mut number = 1;
         for _ in 0..lives {
@@ -110,7 +134,10 @@ impl Written {
             assert!(!states.contains(&now), "each state is known by its contents");
             states.push(now);
         }
-        drop(store);
+        (dir, store, states)
+    }
+
+    fn of(dir: tempfile::TempDir, states: Vec<Vec<String>>) -> Self {
         let files = files(dir.path());
         let is_log = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "wal");
         let log = files.keys().find(is_log).expect("a log").clone();
@@ -190,10 +217,15 @@ impl Written {
     }
 }
 
-/// Every acknowledged record is synced, and the log says so: a byte that differs is an error, or none of a record.
+/// Every record of a store that was closed is synced, and the log says so: a byte that differs is an error, or none of a record.
 #[test]
-fn a_synced_log_loses_nothing_to_one_damaged_byte() {
-    let written = Written::new(Durability::Sync, 0);
+fn a_closed_log_loses_nothing_to_one_damaged_byte() {
+    for durability in [Durability::Sync, Durability::Buffered, Durability::Interval(Duration::from_secs(3600))] {
+        check_closed(&Written::new(durability, 0));
+    }
+}
+
+fn check_closed(written: &Written) {
     assert_eq!(written.files.len(), 2, "the lock and the log: {:?}", written.files.keys());
     let (mut refused, mut whole) = (0, 0);
     for at in written.places() {
@@ -214,8 +246,8 @@ fn a_synced_log_loses_nothing_to_one_damaged_byte() {
 
 /// What was never synced may be lost with what follows it, and the store says so and goes on from there.
 #[test]
-fn a_buffered_log_loses_a_tail_to_a_damaged_byte() {
-    let written = Written::new(Durability::Buffered, 0);
+fn an_interrupted_buffered_log_loses_a_tail_to_a_damaged_byte() {
+    let written = Written::interrupted();
     let mut lengths = vec![0; written.states.len()];
     for at in written.places() {
         let Some(found) = written.flip(&written.log, at) else {
@@ -224,13 +256,19 @@ fn a_buffered_log_loses_a_tail_to_a_damaged_byte() {
         };
         lengths[found] += 1;
         if at % 64 == 0 {
-            // What is written next takes the place of what was torn.
+            // What is written next takes the place of what was torn, of which a copy stays.
             let file = fs::File::options().write(true).open(&written.log).expect("opened");
             file.write_at(&[written.files[&written.log][at as usize] ^ 1 << (at % 8)], at).expect("written");
-            let (store, _) = written.open().expect("as before");
+            let damaged = fs::read(&written.log).expect("read");
+            let (store, recovery) = written.open().expect("as before");
             insert(&store, 999);
             let after = contents(&store);
             drop(store);
+            if let Some(torn) = recovery.torn {
+                let copied = fs::read(&torn.copy).expect("a copy");
+                assert!(copied == damaged[torn.offset as usize..][..torn.bytes as usize], "byte {at}");
+                fs::remove_file(torn.copy).expect("removed");
+            }
             let (store, recovery) = written.open().expect("what was just written");
             assert!(contents(&store) == after && recovery.torn.is_none(), "byte {at}: {recovery:?}");
             drop(store);

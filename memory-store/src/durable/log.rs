@@ -17,12 +17,14 @@
 //!
 //! - [`Error::Corrupt`] if a mark anywhere behind it proves that `n` was on disk, or a later file does (a file is synced before its
 //!   successor exists), or the file's size was never one that the log gives: this is no trace of a crash.
-//! - a torn tail otherwise: `n` and what follows are cut, and [`LogRecovery::torn`] says where and how much.
+//! - a torn tail otherwise: `n` and what follows are cut, and [`LogRecovery::torn`] says where and how much. Before the cut is made they are
+//!   copied to a file `log-<first lsn>-<number>.torn`, which nothing removes: of what was never promised some may be worth a look.
 //!
 //! Under [`Durability::Sync`] one case is left in which a loss cannot be told from a torn write: the *last* acknowledged batch is damaged,
 //! and the power was lost before the mark behind it reached the disk, which the operating system does within about half a minute.
 //! After a crash of the process alone the mark is there. Under the other two, records that no mark covers yet were never promised to
-//! survive a loss of power, and the operating system writes them in any order.
+//! survive a loss of power, and the operating system writes them in any order. A log that is closed is synced and marked, whatever its
+//! durability, so only what a crash has interrupted can be torn.
 //!
 //! And a newest file that somebody cut at exactly a multiple of `step` looks like one whose tail was torn there.
 //!
@@ -114,13 +116,15 @@ pub(crate) struct Torn {
     pub(crate) offset: u64,
     /// How long it is.
     pub(crate) bytes: u64,
+    /// Where it is kept before it is overwritten.
+    pub(crate) copy: PathBuf,
 }
 
 /// The log of an open store.
 ///
 /// [`wait_for_room`](Self::wait_for_room), then the store's lock and [`append`](Self::append), then, without the lock,
-/// [`commit`](Self::commit). Dropping the log writes what is buffered, if anything was appended, and syncs it unless it is [`Durability::Buffered`]; errors are lost
-/// then, so a store that wants to know calls [`sync`](Self::sync) first.
+/// [`commit`](Self::commit). Dropping the log syncs it, if anything was appended; errors are lost then, so a store that wants to know calls
+/// [`sync`](Self::sync) first.
 #[derive(Debug)]
 pub(crate) struct Log {
     shared: Arc<Shared>,
@@ -392,10 +396,10 @@ impl Drop for Log {
             // Its panic has failed the log already.
             let _ = flusher.join();
         }
-        let task = if shared.durability == Durability::Buffered { Task::Write } else { Task::Sync };
+        // Also if that was never promised: the mark behind it tells damage that comes later from what a crash leaves.
         let last = shared.lock().appended;
         if last > shared.opened {
-            let _ = shared.reach(last, task);
+            let _ = shared.reach(last, Task::Sync);
         }
     }
 }

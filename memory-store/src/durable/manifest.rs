@@ -247,7 +247,7 @@ pub(crate) fn sweep(files: &dyn Files, dir: &Path, manifest: &Manifest) -> Resul
     let (mut removed, mut outcome) = (0, Ok(()));
     for name in files.list(dir).map_err(Error::io(dir, Outcome::NotApplied))? {
         let unfinished = name.strip_suffix(".tmp").is_some_and(|stem| {
-            let log = stem.starts_with("log-") && stem.ends_with(".wal");
+            let log = stem.starts_with("log-") && (stem.ends_with(".wal") || stem.ends_with(".torn"));
             stem == NAME || is_name(stem) || log || stem.starts_with("scratch-")
         });
         if unfinished || is_name(&name) && !manifest.names(&name) {

@@ -35,7 +35,8 @@ impl std::fmt::Display for Lsn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// It is in memory. It is handed to the operating system within about 10 ms, and synced to disk at a snapshot, at `sync`, or when
-    /// the operating system sees fit. A crash of the process loses at most those 10 ms, a loss of power what was not synced.
+    /// the operating system sees fit, or when the store is closed. A crash of the process loses at most those 10 ms, a loss of power what
+    /// was not synced.
     Buffered,
     /// As `Buffered`, and synced to disk in the background at most this long after (and the time that the disk takes), whatever comes
     /// after it. A loss of power loses at most about that long. What an earlier life of the store has left unsynced is synced this long

@@ -35,7 +35,8 @@ pub struct Recovery {
     pub from_snapshot: usize,
     /// Changes that the log has added to the snapshot.
     pub replayed: u64,
-    /// What a crash left of a write that was never acknowledged, if it left anything. It is overwritten by the next write.
+    /// What a crash left of the writes that it interrupted, if it left anything: in a store that [syncs](Durability::Sync) of one that was
+    /// never acknowledged, in another perhaps of those that it does not promise to keep. No part of the store, and overwritten by the next write.
     pub torn: Option<TornWrite>,
 }
 
@@ -48,6 +49,8 @@ pub struct TornWrite {
     pub offset: u64,
     /// Its length in bytes.
     pub bytes: u64,
+    /// The file that it is copied to before it is overwritten. The store does not read it, and never removes it.
+    pub copy: PathBuf,
 }
 
 /// Makes a directory, and those that it lies in. Says how many were made.
@@ -148,7 +151,7 @@ where
         let mut replay = |record: Record<'_>| store.replay(&record);
         let (log, found) = Log::open(Arc::clone(&files), dir, header, after, durability, &mut replay)?;
         recovery.replayed = found.records;
-        recovery.torn = found.torn.map(|Torn { file, offset, bytes }| TornWrite { file, offset, bytes });
+        recovery.torn = found.torn.map(|Torn { file, offset, bytes, copy }| TornWrite { file, offset, bytes, copy });
         recovery.memories = store.alone(|writer| writer.tally.memories);
         let swept = manifest.as_ref().map(|manifest| manifest::sweep(&*files, dir, manifest));
         let stayed = swept.is_some_and(|swept| swept.is_err());

@@ -97,10 +97,11 @@ impl Log {
         }
         if scanned.torn_until > scanned.end {
             let bytes = scanned.torn_until - scanned.end;
-            found.torn = Some(Torn { file: path.clone(), offset: scanned.end, bytes });
+            let copy = dir.join(tail::free_name(newest, &names));
+            found.torn = Some(Torn { file: path.clone(), offset: scanned.end, bytes, copy });
         }
         let older = firsts[..firsts.len() - 1].iter().map(|first| (*first, dir.join(tail::name(*first)))).collect();
-        let tail = Tail::resume(&files, file, path, head, &scanned);
+        let tail = Tail::resume(&files, file, path, head, &scanned, found.torn.clone());
         let state = State::new(tail, scanned.last, scanned.durable, older, sizing);
         Ok((Self::start(files, dir, durability, sizing, head.salt, state)?, found))
     }

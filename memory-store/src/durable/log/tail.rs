@@ -1,11 +1,13 @@
 //! The end of the newest file: the one place where the log writes.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::Lsn;
 use super::super::files::{File, Files, read_full};
+use super::Torn;
 use super::record::{self, FILE_HEADER, FileHeader, MARK_BYTES};
 use super::recover::Scanned;
 use crate::{Error, Outcome};
@@ -22,6 +24,12 @@ pub(super) fn name(first: Lsn) -> String {
 pub(super) fn first_of(file: &str) -> Option<Lsn> {
     let first = Lsn(file.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()?);
     (name(first) == file).then_some(first)
+}
+
+/// A name that none of `names` is, for what is left of a torn write in the file whose first record has this lsn.
+pub(super) fn free_name(first: Lsn, names: &[String]) -> String {
+    let name = |number: usize| format!("{PREFIX}{first:020}-{number}.torn");
+    (1..).map(name).find(|name| !names.contains(name)).expect("there are more numbers than names")
 }
 
 /// The newest file and where its next record goes.
@@ -41,12 +49,12 @@ pub(super) struct Tail {
 }
 
 /// What is to be done to a file that another run left behind, before it is written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Mend {
     /// From here on it may be in the page cache alone.
     unproven: u64,
-    /// Up to here stands what is left of a torn write.
-    torn_until: u64,
+    /// What is left of a torn write.
+    torn: Option<Torn>,
 }
 
 impl Tail {
@@ -83,9 +91,10 @@ impl Tail {
         path: PathBuf,
         header: FileHeader,
         found: &Scanned,
+        torn: Option<Torn>,
     ) -> Self {
         let (files, end, size, marked) = (Arc::clone(files), found.end, found.size, found.durable);
-        let mend = Some(Mend { unproven: found.proven, torn_until: found.torn_until });
+        let mend = Some(Mend { unproven: found.proven, torn });
         Self { files, file, path, header, end, size, marked, mend }
     }
 
@@ -140,30 +149,45 @@ impl Tail {
     /// What another run wrote last may be in the page cache and yet never reach the disk, if that run's `fdatasync` failed: the pages
     /// count as clean then. They are written once more. Likewise the names of the files: that run may have failed between giving a name
     /// and syncing the directory. And what a torn write left must be gone, on disk too, before a record takes its
-    /// place: records behind the torn one might fit onto the new one by chance of their lsns.
+    /// place: records behind the torn one might fit onto the new one by chance of their lsns. A copy of it is kept, since what was not
+    /// promised may be dear all the same.
     fn mend(&mut self) -> io::Result<()> {
-        let Some(mend) = self.mend else { return Ok(()) };
-        let mut chunk = vec![0; 1 << 20];
-        let mut at = mend.unproven;
-        while at < self.end {
-            let part = (self.end - at).min(chunk.len() as u64) as usize;
-            if read_full(&*self.file, &mut chunk[..part], at)? < part {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.file.write_at(&chunk[..part], at)?;
-            at += part as u64;
-        }
-        if mend.torn_until > self.end {
-            chunk.fill(0);
-            while at < mend.torn_until {
-                let part = (mend.torn_until - at).min(chunk.len() as u64) as usize;
-                self.file.write_at(&chunk[..part], at)?;
-                at += part as u64;
+        let Some(mend) = &self.mend else { return Ok(()) };
+        self.read(mend.unproven..self.end, |bytes, at| self.file.write_at(bytes, at))?;
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        if let Some(torn) = &mend.torn {
+            let until = torn.offset + torn.bytes;
+            let mut aside = torn.copy.clone().into_os_string();
+            aside.push(".tmp");
+            let copy = self.files.create(Path::new(&aside))?;
+            self.read(torn.offset..until, |bytes, at| copy.write_at(bytes, at - torn.offset))?;
+            copy.sync_data()?;
+            self.files.rename(Path::new(&aside), &torn.copy)?;
+            self.files.sync_dir(dir)?;
+            let zeros = vec![0; CHUNK.min(torn.bytes as usize)];
+            for at in (torn.offset..until).step_by(CHUNK) {
+                self.file.write_at(&zeros[..zeros.len().min((until - at) as usize)], at)?;
             }
             self.file.sync_data()?;
         }
-        self.files.sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
+        self.files.sync_dir(dir)?;
         self.mend = None;
         Ok(())
     }
+
+    /// Reads a part of the file, a stretch at a time.
+    fn read(&self, part: Range<u64>, mut visit: impl FnMut(&[u8], u64) -> io::Result<()>) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK];
+        for at in part.clone().step_by(CHUNK) {
+            let chunk = &mut chunk[..CHUNK.min((part.end - at) as usize)];
+            if read_full(&*self.file, chunk, at)? < chunk.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            visit(chunk, at)?;
+        }
+        Ok(())
+    }
 }
+
+/// Bytes that are read or written at once.
+const CHUNK: usize = 1 << 20;

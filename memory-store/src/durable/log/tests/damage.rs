@@ -144,13 +144,17 @@ fn every_torn_prefix_of_a_batch_is_cut_and_written_over() {
             let behind = (cut + 1).max(until.saturating_sub(kept_behind)).min(until);
             bytes[behind..until].copy_from_slice(&after[&path][behind..until]);
             let files = SimFiles::with(&contents);
-            let (log, _, replayed) = open(&files, None, Durability::Sync).expect("a torn tail is no damage");
+            let (log, found, replayed) = open(&files, None, Durability::Sync).expect("a torn tail is no damage");
             assert!(files.contents() == contents, "opening writes nothing");
             assert!((5..9).contains(&replayed.len()), "cut at {cut}");
             assert_eq!(replayed, records(1..replayed.len() as u64 + 1));
             let count = replayed.len() as u64 + 1;
             write(&log, 1);
             drop(log);
+            if let Some(Torn { offset, bytes, copy, .. }) = found.torn {
+                let torn = &contents[&path][offset as usize..][..bytes as usize];
+                assert!(files.contents()[&copy] == torn, "a copy of what was torn is kept");
+            }
             let (_, found, replayed) = open(&files, None, Durability::Sync).expect("opened");
             assert_eq!(replayed, records(1..count + 1));
             assert_eq!(found.torn, None);
