@@ -59,6 +59,16 @@ impl Incidents {
         self.members.get(&number).map(|members| &members.name)
     }
 
+    /// Puts a memory, which belongs to `from` or, if that is 0, to none, into the incident of this name. The number of that.
+    pub(crate) fn assign(&mut self, id: u64, from: u32, name: &str) -> u32 {
+        let number = self.number(name);
+        if number != from {
+            self.remove(from, id);
+            self.add(number, id);
+        }
+        number
+    }
+
     pub(crate) fn add(&mut self, number: u32, id: u64) {
         if let Some(members) = self.members.get_mut(&number) {
             members.ids.insert(id);

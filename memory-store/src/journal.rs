@@ -44,8 +44,8 @@ pub(crate) struct RowRecord<'a> {
 pub(crate) enum Change<'a> {
     /// A row of this vector stands for its id from here on. The vector may lie at any address.
     Row(RowRecord<'a>, &'a [u8]),
-    /// The memory of an id counts for this from here on.
-    Standing { id: u64, last_seen: Timestamp, standing: Standing, pinned: bool },
+    /// The memory of an id counts for this from here on, and belongs to this incident, unless that is empty: then it stays where it is.
+    Standing { id: u64, last_seen: Timestamp, standing: Standing, pinned: bool, incident: &'a str },
     /// These are gone: eight bytes each.
     Remove(&'a [u8]),
 }
@@ -71,7 +71,7 @@ impl<'a> Journal<'a> {
         ROW_BYTES + dimensions * 4 + incident.map_or(0, str::len) + payload
     }
 
-    /// Room for a change of what a memory counts for.
+    /// Room for a change of what a memory counts for, beside the name of its incident.
     pub(crate) const STANDING_BYTES: usize = STANDING_BYTES;
 
     pub(crate) fn row(&mut self, row: &RowRecord<'_>, vector: &[f32]) -> Result<(), Error> {
@@ -99,6 +99,7 @@ impl<'a> Journal<'a> {
         last_seen: Timestamp,
         standing: &Standing,
         pinned: bool,
+        incident: &str,
     ) -> Result<(), Error> {
         let mut body = [0u8; STANDING_BYTES];
         body[..8].copy_from_slice(&id.to_le_bytes());
@@ -107,7 +108,7 @@ impl<'a> Journal<'a> {
         body[20..24].copy_from_slice(&standing.importance.to_bits().to_le_bytes());
         body[24..28].copy_from_slice(&standing.weight.to_bits().to_le_bytes());
         body[28] = standing.class | u8::from(pinned) << 2;
-        self.append(STANDING, &[&body])
+        self.append(STANDING, &[&body, incident.as_bytes()])
     }
 
     /// After [`Outcome::Unknown`](crate::Outcome::Unknown) some of them were written down.
@@ -176,8 +177,10 @@ fn row(body: &[u8], dimensions: usize) -> Option<Change<'_>> {
 }
 
 fn standing(body: &[u8]) -> Option<Change<'_>> {
+    let (body, incident) = body.split_at_checked(STANDING_BYTES)?;
+    let incident = std::str::from_utf8(incident).ok()?;
     let last_seen = Timestamp(u64_at(body, 8)? as i64);
-    let traits = *body.get(28)?;
+    let traits = body[28];
     let standing = Standing {
         seen: last_seen,
         recurrence: u32_at(body, 16)?,
@@ -185,8 +188,9 @@ fn standing(body: &[u8]) -> Option<Change<'_>> {
         weight: f32::from_bits(u32_at(body, 24)?),
         class: traits & 3,
     };
-    let is_good = body.len() == STANDING_BYTES && traits < 8 && is_weight(standing.importance, standing.weight);
-    is_good.then_some(Change::Standing { id: u64_at(body, 0)?, last_seen, standing, pinned: traits & 4 != 0 })
+    let (id, pinned) = (u64_at(body, 0)?, traits & 4 != 0);
+    let is_good = traits < 8 && is_weight(standing.importance, standing.weight);
+    is_good.then_some(Change::Standing { id, last_seen, standing, pinned, incident })
 }
 
 /// Whether these can be the importance and the weight of a memory.

@@ -67,8 +67,8 @@ impl Coded {
 impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     /// Stores a memory, or merges it into the one that it is a duplicate of ([`Dedup`]).
     ///
-    /// A merge counts: recurrence goes up by one, the last sight to the later of the two, class and importance to the higher; an incident
-    /// stays. However many threads write the same at once, one memory is made, with their number as its recurrence.
+    /// A merge counts: recurrence goes up by one, the last sight to the later of the two, class and importance to the higher; a memory of no
+    /// incident comes to belong to that of the write, another stays in its own. However many threads write the same at once, one memory is made, with their number as its recurrence.
     ///
     /// A new memory takes the place of others if the store is full: of those that are neither critical nor pinned, the one with the lowest
     /// `importance · weight · (1 + factor · ln(1 + n)) · exp(-rate · age)` goes first, the lowest id among equals. Ages count from the latest
@@ -221,6 +221,7 @@ impl<P: Send + Sync, C: Clock> Writing<'_, P, C> {
         after.standing.recurrence = times.saturating_add(1);
         after.standing.importance = after.standing.importance.max(self.new.importance);
         after.standing.class = after.standing.class.max(self.new.class as u8);
+        after.incident = self.new.incident.filter(|_| rows.incident(row) == 0);
         match policy {
             MergePolicy::KeepFirst => writer.set(shared, journal, &rows, row, &after)?,
             MergePolicy::KeepLatest => {
@@ -264,11 +265,12 @@ pub struct Update<'a, P> {
     payload: Option<(Arc<P>, u32)>,
     class: Option<RetentionClass>,
     importance: Option<f32>,
+    incident: Option<&'a str>,
 }
 
 impl<P> Default for Update<'_, P> {
     fn default() -> Self {
-        Self { vector: None, payload: None, class: None, importance: None }
+        Self { vector: None, payload: None, class: None, importance: None, incident: None }
     }
 }
 
@@ -301,6 +303,12 @@ impl<'a, P> Update<'a, P> {
         self.importance = Some(importance + 0.0); // there is one zero
         self
     }
+
+    /// Another incident. The empty name changes nothing.
+    pub fn incident(mut self, incident: &'a str) -> Self {
+        self.incident = Some(incident).filter(|name| !name.is_empty());
+        self
+    }
 }
 
 impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
@@ -328,7 +336,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
             let payload =
                 update.payload.as_ref().map(|(payload, _)| payload).or(kept.as_ref().map(|kept| &kept.payload));
             let encoded = payload.map_or(Ok(Vec::new()), |payload| shared.encode(payload))?;
-            let bytes = Journal::row_bytes(shared.config.dimensions, None, encoded.len());
+            let bytes = Journal::row_bytes(shared.config.dimensions, update.incident, encoded.len());
             let outcome = shared.change(bytes, |writer, journal| {
                 let view = shared.view.load_full();
                 let Some((segment, row)) = shared.find(&view, id.0) else { return Ok(Some(false)) };
@@ -336,6 +344,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
                 let mut after = After::of(&shared.config, &rows, row);
                 after.standing.class = update.class.map_or(after.standing.class, |class| class as u8);
                 after.standing.importance = update.importance.unwrap_or(after.standing.importance);
+                after.incident = update.incident;
                 if !revises {
                     writer.set(shared, journal, &rows, row, &after)?;
                     return Ok(Some(true));
@@ -352,10 +361,8 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
                 let draft = match &coded {
                     Some((vector, coded)) => coded.draft(vector, payload),
                     None => {
-                        let (code, codes) = (rows.code(row), rows.codes(row..row + 1));
-                        let alignment = rows.alignment(row);
                         let Payload { payload, bytes: payload_bytes, encoded } = payload;
-                        Draft { vector: rows.vector(row), codes, code, alignment, payload, payload_bytes, encoded }
+                        Draft { payload, payload_bytes, encoded, ..Draft::of(&rows, row) }
                     }
                 };
                 writer.revise(shared, journal, &rows, row, draft, &after)?;
@@ -435,7 +442,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         })
     }
 
-    fn alter(&self, id: MemoryId, change: impl FnOnce(&mut After)) -> Result<bool, Error> {
+    fn alter(&self, id: MemoryId, change: impl FnOnce(&mut After<'_>)) -> Result<bool, Error> {
         let shared = &*self.shared;
         shared.change(Journal::STANDING_BYTES, |writer, journal| {
             let view = shared.view.load_full();

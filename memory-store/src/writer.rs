@@ -48,6 +48,21 @@ pub(crate) struct Draft<'a, P> {
     pub(crate) encoded: &'a [u8],
 }
 
+impl<'a, P> Draft<'a, P> {
+    /// The row as it is. Nothing of it is written down.
+    pub(crate) fn of(rows: &Rows<'a, P>, row: usize) -> Self {
+        Self {
+            vector: rows.vector(row),
+            codes: rows.codes(row..row + 1),
+            code: rows.code(row),
+            alignment: rows.alignment(row),
+            payload: Arc::clone(rows.payload(row)),
+            payload_bytes: rows.payload_bytes(row),
+            encoded: &[],
+        }
+    }
+}
+
 impl<P: Send + Sync> Writer<P> {
     pub(crate) fn new(shape: Shape, capacity: &Capacity, dir: Option<&Path>) -> Result<(Self, View<P>), Error> {
         let rows = capacity.max_memories.clamp(*SEGMENT_ROWS.start(), 1024);
@@ -142,15 +157,7 @@ impl<P: Send + Sync> Writer<P> {
         // that fails in between, too: what was written down has happened, and whether it survives is for the commit to say.
         self.tally.see(new.at);
         let _ = self.make_room(shared, journal, bytes);
-        let incident = match new.incident {
-            Some(name) => {
-                let mut incidents = shared.incidents_mut();
-                let number = incidents.number(name);
-                incidents.add(number, id);
-                number
-            }
-            None => 0,
-        };
+        let incident = new.incident.map_or(0, |name| shared.incidents_mut().assign(id, 0, name));
         let standing =
             Standing { seen: new.at, recurrence: 1, importance: new.importance, weight: 1.0, class: new.class as u8 };
         let row = NewRow {
@@ -184,9 +191,9 @@ impl<P: Send + Sync> Writer<P> {
         rows: &Rows<'_, P>,
         row: usize,
         draft: Draft<'_, P>,
-        after: &After,
+        after: &After<'_>,
     ) -> Result<(), Error> {
-        let After { last_seen, standing, pinned } = *after;
+        let After { last_seen, standing, pinned, incident } = *after;
         let from = (
             row_bytes(shared.shape) + u64::from(rows.payload_bytes(row)),
             is_protected(rows.class(row), rows.is_pinned(row)),
@@ -198,7 +205,7 @@ impl<P: Send + Sync> Writer<P> {
         let id = rows.id(row);
         {
             let incidents = shared.incidents();
-            let incident = incidents.name(rows.incident(row)).map_or("", |name| name);
+            let incident = incident.or(incidents.name(rows.incident(row)).map(|name| &**name)).unwrap_or_default();
             let record = RowRecord {
                 id,
                 first_seen: rows.first_seen(row),
@@ -229,15 +236,17 @@ impl<P: Send + Sync> Writer<P> {
         old: &Rows<'_, P>,
         at: usize,
         draft: Draft<'_, P>,
-        after: &After,
+        after: &After<'_>,
     ) {
-        let After { last_seen, standing, pinned } = *after;
+        let After { last_seen, standing, pinned, incident } = *after;
+        let (id, from) = (old.id(at), old.incident(at));
+        let incident = incident.map_or(from, |name| shared.incidents_mut().assign(id, from, name));
         let bytes = |payload: u32| row_bytes(shared.shape) + u64::from(payload);
         self.tally.see(standing.seen);
         self.tally.remove(bytes(old.payload_bytes(at)), is_protected(old.class(at), old.is_pinned(at)));
         self.tally.add(bytes(draft.payload_bytes), is_protected(standing.class, pinned));
         let row = NewRow {
-            id: old.id(at),
+            id,
             is_revision: true,
             vector: draft.vector,
             codes: draft.codes,
@@ -247,7 +256,7 @@ impl<P: Send + Sync> Writer<P> {
             last_seen,
             standing,
             pinned,
-            incident: old.incident(at),
+            incident,
             payload_bytes: draft.payload_bytes,
             payload: draft.payload,
         };
@@ -258,23 +267,34 @@ impl<P: Send + Sync> Writer<P> {
         self.publish(shared);
     }
 
-    /// Changes what the row at `at` counts for.
+    /// Changes what the row at `row` counts for. If it is to belong to another incident, one that does takes its place.
     pub(crate) fn set<C>(
         &mut self,
         shared: &Shared<P, C>,
         journal: &mut Journal<'_>,
         rows: &Rows<'_, P>,
         row: usize,
-        after: &After,
+        after: &After<'_>,
     ) -> Result<(), Error> {
-        let After { last_seen, standing, pinned } = after;
-        journal.standing(rows.id(row), *last_seen, standing, *pinned)?;
-        let bytes = row_bytes(shared.shape) + u64::from(rows.payload_bytes(row));
-        self.tally.see(standing.seen);
-        self.tally.remove(bytes, is_protected(rows.class(row), rows.is_pinned(row)));
-        self.tally.add(bytes, is_protected(standing.class, *pinned));
-        rows.set(row, *last_seen, standing, *pinned);
+        let After { last_seen, standing, pinned, incident } = after;
+        let another = incident.filter(|name| shared.incidents().find(name) != Some(rows.incident(row)));
+        if another.is_some() {
+            self.reserve_row(shared)?;
+        }
+        journal.standing(rows.id(row), *last_seen, standing, *pinned, another.unwrap_or_default())?;
+        if another.is_some() {
+            self.supersede(shared, rows, row, Draft::of(rows, row), after);
+        } else {
+            let bytes = row_bytes(shared.shape) + u64::from(rows.payload_bytes(row));
+            self.tally.see(standing.seen);
+            self.tally.remove(bytes, is_protected(rows.class(row), rows.is_pinned(row)));
+            self.tally.add(bytes, is_protected(standing.class, *pinned));
+            rows.set(row, *last_seen, standing, *pinned);
+        }
         self.note(&shared.config, rows.id(row), standing, *pinned);
+        if another.is_some() {
+            self.compact_if_due(shared);
+        }
         Ok(())
     }
 
@@ -426,7 +446,7 @@ impl<P: Send + Sync> Writer<P> {
         shared: &Shared<P, C>,
         row: &RowRecord<'_>,
         draft: Draft<'_, P>,
-        after: &After,
+        after: &After<'_>,
     ) -> Result<(), Error> {
         let view = shared.view.load_full();
         self.reserve_row(shared)?;
@@ -435,14 +455,7 @@ impl<P: Send + Sync> Writer<P> {
             self.compact_if_due(shared);
             return Ok(());
         }
-        let incident = if row.incident.is_empty() {
-            0
-        } else {
-            let mut incidents = shared.incidents_mut();
-            let number = incidents.number(row.incident);
-            incidents.add(number, row.id);
-            number
-        };
+        let incident = after.incident.map_or(0, |name| shared.incidents_mut().assign(row.id, 0, name));
         let bytes = row_bytes(shared.shape) + u64::from(draft.payload_bytes);
         self.tally.add(bytes, is_protected(row.class, row.pinned));
         self.tally.see(after.standing.seen);
@@ -470,16 +483,19 @@ impl<P: Send + Sync> Writer<P> {
 
 /// What a memory counts for after a change.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct After {
+pub(crate) struct After<'a> {
     pub(crate) last_seen: Timestamp,
     pub(crate) standing: Standing,
     pub(crate) pinned: bool,
+    /// The incident that it belongs to; `None`: as before.
+    pub(crate) incident: Option<&'a str>,
 }
 
-impl After {
+impl After<'_> {
     /// What the row counts for now.
     pub(crate) fn of<P: Send + Sync>(config: &Config, rows: &Rows<'_, P>, row: usize) -> Self {
-        Self { last_seen: rows.last_seen(row), standing: standing(config, rows, row), pinned: rows.is_pinned(row) }
+        let (last_seen, standing) = (rows.last_seen(row), standing(config, rows, row));
+        Self { last_seen, standing, pinned: rows.is_pinned(row), incident: None }
     }
 }
 

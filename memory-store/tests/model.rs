@@ -162,6 +162,7 @@ impl Model {
             kept.row.recurrence += 1;
             kept.row.class = kept.row.class.max(class);
             kept.row.importance = kept.row.importance.max(importance);
+            kept.incident = kept.incident.or(incident);
             let (id, recurrence) = (MemoryId(kept.row.id), kept.row.recurrence);
             if dedup.merge != MergePolicy::KeepFirst {
                 self.evict_bytes(0);
@@ -309,9 +310,13 @@ fn run(seed: u64, operations: usize) {
                 let (vector, importance) = (vector(&mut rng, &centres), rng.f32());
                 let (payload, class) = (rng.u64(..), RetentionClass::ALL[rng.usize(..4)]);
                 let (with_vector, with_payload, bytes) = (rng.bool(), rng.bool(), payload_bytes(&mut rng));
+                let incident = rng.bool().then(|| INCIDENTS[rng.usize(..3)]);
                 let mut update = Update::new().importance(importance).class(class);
                 if with_vector {
                     update = update.vector(&vector);
+                }
+                if let Some(incident) = incident {
+                    update = update.incident(incident);
                 }
                 if with_payload {
                     update = update.payload(payload, bytes);
@@ -327,6 +332,7 @@ fn run(seed: u64, operations: usize) {
                         assert_eq!(was_there, kept_bytes.is_some());
                         if let Some(kept) = model.get(some_id.0) {
                             (kept.row.importance, kept.row.class) = (importance, class);
+                            kept.incident = incident.or(kept.incident);
                             if with_vector {
                                 kept.row.vector = vector;
                             }

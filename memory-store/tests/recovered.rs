@@ -1,8 +1,8 @@
 //! What a reopen must not change, and what must not come to need one.
 
 use memory_store::{
-    Capacity, Config, DecayTable, Durability, Error, ManualClock, Memory, MemoryStore, RetentionClass, Timestamp,
-    Update,
+    Capacity, Config, DecayTable, Dedup, Durability, Error, ManualClock, Memory, MemoryStore, MergePolicy, Query,
+    RetentionClass, Timestamp, Update,
 };
 
 /// What JSON writes and does not read back is refused as well: a store that held it could not be opened.
@@ -143,6 +143,42 @@ fn an_incident_without_a_name_is_none() {
         let (store, _) = MemoryStore::<String>::open(dir.path(), config.clone()).unwrap();
         is_none(&store);
         store.snapshot().unwrap();
+    }
+}
+
+/// A merge brings a memory of no incident into that of the write, an update brings any into another: before and after it is reopened, from
+/// the log as from a snapshot.
+#[test]
+fn an_incident_that_came_later_is_kept() {
+    for merge in [MergePolicy::KeepFirst, MergePolicy::KeepLatest, MergePolicy::RunningMean] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::builder(2).dedup(Dedup { merge, ..Dedup::default() }).build().unwrap();
+        let open = || MemoryStore::<String>::open(dir.path(), config.clone()).unwrap().0;
+        let store = open();
+        let write = |vector: [f32; 2], incident: &str| {
+            store.write(Memory::new(&vector, String::new()).incident(incident)).unwrap()
+        };
+        let (merged, moved) = (write([1.0, 0.0], "").id(), write([0.0, 1.0], "calm").id());
+        for incident in ["storm", "outage", ""] {
+            assert!(write([1.0, 0.0], incident).is_merged());
+        }
+        assert!(store.update(moved, Update::new().incident("drift")).unwrap());
+        assert!(store.update(moved, Update::new().incident("").importance(0.75)).unwrap());
+        let check = |store: &MemoryStore<String>| {
+            let of = |name: &str| store.incident(name).map(|incident| incident.timeline.iter().map(|m| m.id).collect());
+            assert_eq!((of("storm"), of("outage")), (Some(vec![merged]), None), "{merge:?}");
+            assert_eq!((of("drift"), of("calm")), (Some(vec![moved]), None));
+            let found = store.retrieve(&Query::new(&[0.5, 0.5], 9).incident("storm")).unwrap().hits;
+            assert_eq!(found.iter().map(|hit| (hit.id, hit.recurrence)).collect::<Vec<_>>(), [(merged, 4)]);
+            assert_eq!(store.get(moved).unwrap().importance, 0.75);
+        };
+        check(&store);
+        drop(store);
+        for _ in 0..2 {
+            let store = open();
+            check(&store);
+            store.snapshot().unwrap();
+        }
     }
 }
 

@@ -71,7 +71,10 @@ fn some_operation(store: &Store, clock: &ManualClock, rng: &mut fastrand::Rng) {
             }
         }
         9 => drop(store.update(id, Update::new().payload("new".to_owned(), 3).importance(rng.f32())).expect("updated")),
-        10 => drop(store.update(id, Update::new().vector(&vector)).expect("updated")),
+        10 => {
+            let update = if rng.bool() { Update::new().vector(&vector) } else { Update::new() };
+            store.update(id, update.incident(["storm", "drift", ""][rng.usize(..3)])).expect("updated");
+        }
         11 => drop(store.remove(id).expect("removed")),
         12 => drop(if rng.bool() { store.pin(id) } else { store.unpin(id) }.expect("pinned")),
         13 => drop(store.boost(id, 1.5).and_then(|_| store.suppress(id, 0.9)).expect("weighed")),

@@ -268,14 +268,15 @@ where
         let mut journal = Journal::none();
         match Change::decode(record, self.config.dimensions)? {
             Change::Row(row, vector) => self.replay_row(record, &row, vector),
-            Change::Standing { id, last_seen, mut standing, pinned } => self.alone(|writer| {
+            Change::Standing { id, last_seen, mut standing, pinned, incident } => self.alone(|writer| {
                 let view = self.view.load_full();
                 let Some((segment, row)) = self.find(&view, id) else { return Ok(()) };
                 let rows = view.all_rows(segment);
                 if self.config.recency == Recency::FirstSeen {
                     standing.seen = rows.first_seen(row);
                 }
-                writer.set(self, &mut journal, &rows, row, &After { last_seen, standing, pinned })
+                let incident = Some(incident).filter(|name| !name.is_empty());
+                writer.set(self, &mut journal, &rows, row, &After { last_seen, standing, pinned, incident })
             }),
             Change::Remove(ids) => self.alone(|writer| {
                 for id in ids.as_chunks().0 {
@@ -308,7 +309,8 @@ where
         let seen = if self.config.recency == Recency::FirstSeen { row.first_seen } else { row.last_seen };
         let (recurrence, importance, weight, class) = (row.recurrence, row.importance, row.weight, row.class);
         let standing = Standing { seen, recurrence, importance, weight, class };
-        let after = After { last_seen: row.last_seen, standing, pinned: row.pinned };
+        let incident = Some(row.incident).filter(|name| !name.is_empty());
+        let after = After { last_seen: row.last_seen, standing, pinned: row.pinned, incident };
         self.alone(|writer| writer.replay_row(self, row, draft, &after))
     }
 }

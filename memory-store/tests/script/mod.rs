@@ -241,6 +241,7 @@ impl Script {
                     kept.last_seen = tick;
                     kept.class = kept.class.max(class);
                     kept.importance = kept.importance.max(importance);
+                    kept.incident = kept.incident.or(incident);
                     kept.revision += u64::from(self.life.merge == MergePolicy::KeepLatest);
                 }
                 None => {
