@@ -172,7 +172,7 @@ fn row(body: &[u8], dimensions: usize) -> Option<Change<'_>> {
         incident: std::str::from_utf8(incident).ok()?,
         payload,
     };
-    let is_good = row.id > 0 && row.id < u64::MAX && row.class < 4 && is_weight(row.importance, row.weight);
+    let is_good = row.id > 0 && row.class < 4 && is_weight(row.importance, row.weight);
     (is_good && vector.len() == dimensions * 4).then_some(Change::Row(row, vector))
 }
 

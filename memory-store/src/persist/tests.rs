@@ -15,8 +15,10 @@ use crate::clock::ManualClock;
 use crate::config::{Capacity, Dedup};
 use crate::durable::Durability;
 use crate::durable::files::OsFiles;
+use crate::durable::log::LogHeader;
 use crate::durable::manifest::SegmentFile;
 use crate::durable::sim::{Fault, SimFiles};
+use crate::journal::{Journal, RowRecord};
 use crate::memory::{Memory, MemoryId};
 use crate::segment::Shape;
 use crate::{Outcome, Prune, Query, Timestamp, Update};
@@ -414,7 +416,7 @@ fn a_manifest_that_does_not_fit_its_files_is_refused() {
     let bad = [
         Manifest { next_id: 0, ..good.clone() },
         Manifest { next_id: 3, ..good.clone() },
-        Manifest { next_id: u64::MAX, ..good.clone() },
+        Manifest { next_id: 1 << 63, ..good.clone() },
         with(vec![second.clone(), first.clone()]),
         with(vec![first.clone(), first.clone()]),
         with(vec![first.clone(), SegmentFile { rows: u64::MAX, ..second.clone() }]),
@@ -430,4 +432,40 @@ fn a_manifest_that_does_not_fit_its_files_is_refused() {
     }
     good.store(&OsFiles, dir.path()).expect("stored");
     assert_eq!(open().expect("as it was").1.memories, 6);
+}
+
+/// A record whose checksum is right, of a memory whose number was never given: the numbers after it would run out.
+#[test]
+fn a_record_of_a_memory_that_was_never_numbered_is_refused() {
+    for (id, is_good) in [(1, true), (2, false), (1 << 63, false), (u64::MAX - 1, false), (u64::MAX, false)] {
+        let disk = SimDir::new();
+        let header = LogHeader { dim: 4, fingerprint: fingerprint(&no_dedup()) };
+        let files = Arc::new(disk.files.clone());
+        let (log, _) =
+            Log::open(files, disk.dir.path(), header, None, Durability::Sync, &mut |_| Ok(())).expect("made");
+        let mut journal = Journal::of(&log, 100).expect("room");
+        let (first_seen, last_seen, payload) = (Timestamp(1), Timestamp(1), &b"\"forged\""[..]);
+        let (recurrence, importance, weight, class, pinned, payload_bytes) = (1, 0.5, 1.0, 1, false, 0);
+        let row = RowRecord {
+            id,
+            first_seen,
+            last_seen,
+            recurrence,
+            importance,
+            weight,
+            class,
+            pinned,
+            payload_bytes,
+            incident: "",
+            payload,
+        };
+        journal.row(&row, &vector(1)).expect("taken");
+        drop(journal);
+        drop(log);
+        match disk.open(&no_dedup(), Durability::Sync).map(|(store, _)| store) {
+            Ok(store) => assert!(is_good && write(&store, 2).expect("written") == MemoryId(2), "{id}"),
+            Err(Error::Corrupt { offset, .. }) => assert!(!is_good && offset == 44, "{id}"),
+            Err(other) => panic!("{id}: {other}"),
+        }
+    }
 }
