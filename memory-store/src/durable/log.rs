@@ -7,16 +7,19 @@
 //! ```text
 //! header  magic[8] version:u16 0:u16 dim:u32 fingerprint:u64 first_lsn:u64 salt:u32 step:u32 crc32:u32
 //! record  length:u32 crc32:u32 lsn:u64 kind:u8 body[length]        crc32 over all of it but itself, begun with the salt
-//! mark    a record of kind 0; its lsn is that of the record before it, its body durable:u64
+//! mark    a record of kind 0; its lsn is that of the record before it, its body durable:u64 size:u64 next:u64
 //! ```
 //!
 //! # What can be told apart after a crash
 //!
-//! A mark says up to which lsn the log *was on disk* when the mark was written. One stands before each batch that follows a synced one,
-//! and one is written, though not synced, as soon as a synced batch has nothing behind it. Damage at record `n` is therefore
+//! A mark says up to which lsn the log *was on disk* when the mark was written, and how long the file was there. One stands before each
+//! batch that follows a synced one, and one is written, though not synced, as soon as a synced batch has nothing behind it. Under
+//! [`Durability::Sync`] a file grows on disk before anything is written to what is new of it, and a mark with the new size stands before
+//! that. The last mark of a file that another follows says where that begins, once it exists. Damage at record `n` is therefore
 //!
 //! - [`Error::Corrupt`] if a mark anywhere behind it proves that `n` was on disk, or a later file does (a file is synced before its
-//!   successor exists), or the file's size was never one that the log gives: this is no trace of a crash.
+//!   successor exists), or a mark before it says that the file was longer or not the last, or the file's size was never one that the log
+//!   gives: this is no trace of a crash.
 //! - a torn tail otherwise: `n` and what follows are cut, and [`LogRecovery::torn`] says where and how much. Before the cut is made they are
 //!   copied to a file `log-<first lsn>-<number>.torn`, which nothing removes: of what was never promised some may be worth a look.
 //!
@@ -26,7 +29,7 @@
 //! survive a loss of power, and the operating system writes them in any order. A log that is closed is synced and marked, whatever its
 //! durability, so only what a crash has interrupted can be torn.
 //!
-//! And a newest file that somebody cut at exactly a multiple of `step` looks like one whose tail was torn there.
+//! And under the other two a newest file that somebody cut at exactly a multiple of `step` looks like one whose tail was torn there.
 //!
 //! What is assumed of the disk: `fdatasync` tells the truth, and a sector that is written again with the same bytes keeps them. The cut is
 //! made when the log is next written or synced; until then, and whenever there is an error, the files stay byte for byte as they were.
@@ -469,7 +472,11 @@ impl Shared {
         if done.is_ok() && task == Task::Rotate && tail.header.first <= last {
             drop(state);
             let header = record::FileHeader { first: Lsn(last.0 + 1), ..tail.header };
-            let made = Tail::create(&self.files, &self.dir, header);
+            let made = Tail::create(&self.files, &self.dir, header, self.durability);
+            let made = made.and_then(|next| {
+                tail.end_before(next.header.first).map_err(Error::io(&tail.path, Outcome::Unknown))?;
+                Ok(next)
+            });
             state = self.lock();
             match made {
                 Ok(next) => {

@@ -51,7 +51,7 @@ impl Log {
                 return Err(Error::corrupt(&dir.join(tail::name(Lsn(snapshot.0 + 1))), 0, reason));
             }
             let header = FileHeader { store: header, first: Lsn(1), salt: fastrand::u32(..), step: sizing.step };
-            let tail = Tail::create(&files, dir, header)?;
+            let tail = Tail::create(&files, dir, header, durability)?;
             let state = State::new(tail, Lsn(0), Lsn(0), Vec::new(), sizing);
             return Ok((Self::start(files, dir, durability, sizing, header.salt, state)?, found));
         };
@@ -61,7 +61,7 @@ impl Log {
         let mut salt = None;
         let mut scanned: Option<(FileHeader, Scanned)> = None;
         let mut opened = None;
-        for first in &firsts[begin..] {
+        for (at, first) in firsts.iter().enumerate().skip(begin) {
             let path = dir.join(tail::name(*first));
             let failed = || Error::io(&path, Outcome::NotApplied);
             let file = files.open(&path).map_err(failed())?;
@@ -79,7 +79,7 @@ impl Log {
                     format!("the log goes on at {first} where {expected} is due: a file is missing, or cut off");
                 return Err(Error::corrupt(&path, 0, reason));
             }
-            let result = scan(&*file, &path, &head, *first == newest, &mut |record, offset| {
+            let result = scan(&*file, &path, &head, firsts.get(at + 1).copied(), &mut |record, offset| {
                 if record.lsn <= snapshot {
                     return Ok(());
                 }
@@ -101,7 +101,7 @@ impl Log {
             found.torn = Some(Torn { file: path.clone(), offset: scanned.end, bytes, copy });
         }
         let older = firsts[..firsts.len() - 1].iter().map(|first| (*first, dir.join(tail::name(*first)))).collect();
-        let tail = Tail::resume(&files, file, path, head, &scanned, found.torn.clone());
+        let tail = Tail::resume(&files, file, path, head, &scanned, found.torn.clone(), durability);
         let state = State::new(tail, scanned.last, scanned.durable, older, sizing);
         Ok((Self::start(files, dir, durability, sizing, head.salt, state)?, found))
     }

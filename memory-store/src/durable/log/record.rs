@@ -7,7 +7,7 @@ use super::LogHeader;
 use crate::Error;
 
 const MAGIC: [u8; 8] = *b"PLMEMLOG";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Bytes of a file's header.
 pub(super) const FILE_HEADER: usize = 44;
@@ -16,7 +16,8 @@ pub(super) const RECORD_HEADER: usize = 17;
 /// The kind of a mark, which no record has.
 pub(super) const MARK: u8 = 0;
 /// Bytes of a mark.
-pub(super) const MARK_BYTES: usize = RECORD_HEADER + 8;
+pub(super) const MARK_BYTES: usize = RECORD_HEADER + MARK_BODY;
+const MARK_BODY: usize = 24;
 /// The longest body, so that a damaged length is known as such and not tried.
 pub(super) const MAX_BODY: usize = 1 << 30;
 
@@ -97,16 +98,36 @@ pub(super) fn encode(out: &mut Vec<u8>, salt: u32, lsn: Lsn, kind: u8, parts: &[
     out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// A mark: all up to `durable` is on disk, and all up to `last` stands before it.
-pub(super) fn mark(salt: u32, last: Lsn, durable: Lsn) -> [u8; MARK_BYTES] {
-    let mut out = [0; MARK_BYTES];
-    out[..4].copy_from_slice(&8_u32.to_le_bytes());
-    out[8..16].copy_from_slice(&last.0.to_le_bytes());
-    out[16] = MARK;
-    out[17..].copy_from_slice(&durable.0.to_le_bytes());
-    let crc = checksum(&out, salt);
-    out[4..8].copy_from_slice(&crc.to_le_bytes());
-    out
+/// What is known to be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// All records up to this one.
+    pub(super) durable: Lsn,
+    /// The size of the file that the mark stands in.
+    pub(super) size: u64,
+    /// The file that comes after it, which begins with this record; 0 if there was none yet.
+    pub(super) next: Lsn,
+}
+
+impl Mark {
+    /// The mark as it stands in the file, behind the record `last`.
+    pub(super) fn encode(&self, salt: u32, last: Lsn) -> [u8; MARK_BYTES] {
+        let mut out = [0; MARK_BYTES];
+        out[..4].copy_from_slice(&(MARK_BODY as u32).to_le_bytes());
+        out[8..16].copy_from_slice(&last.0.to_le_bytes());
+        out[16] = MARK;
+        out[17..25].copy_from_slice(&self.durable.0.to_le_bytes());
+        out[25..33].copy_from_slice(&self.size.to_le_bytes());
+        out[33..].copy_from_slice(&self.next.0.to_le_bytes());
+        let crc = checksum(&out, salt);
+        out[4..8].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Whether these bytes, which are as many as a mark has, may begin like one.
+    pub(super) fn may_be(bytes: &[u8]) -> bool {
+        bytes[16] == MARK && bytes[..4] == (MARK_BODY as u32).to_le_bytes()
+    }
 }
 
 /// A record as it stands in the file.
@@ -118,9 +139,11 @@ pub(super) struct RawRecord<'a> {
 }
 
 impl RawRecord<'_> {
-    /// What a mark says is on disk; `None` if it is no mark.
-    pub(super) fn durable(&self) -> Option<Lsn> {
-        (self.kind == MARK && self.body.len() == 8).then(|| Lsn(u64_at(self.body, 0)))
+    /// What a mark says; `None` if it is no mark.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        let number = |at| u64_at(self.body, at);
+        let is_mark = self.kind == MARK && self.body.len() == MARK_BODY;
+        is_mark.then(|| Mark { durable: Lsn(number(0)), size: number(8), next: Lsn(number(16)) })
     }
 }
 

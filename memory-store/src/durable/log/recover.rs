@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::Lsn;
 use super::super::files::{File, read_full};
-use super::record::{self, FILE_HEADER, FileHeader, MARK_BYTES, RECORD_HEADER, RawRecord};
+use super::record::{self, FILE_HEADER, FileHeader, MARK_BYTES, Mark, RECORD_HEADER, RawRecord};
 use crate::{Error, Outcome};
 
 /// What a file turned out to hold.
@@ -15,6 +15,8 @@ pub(super) struct Scanned {
     pub(super) last: Lsn,
     /// What it proves to be on disk.
     pub(super) durable: Lsn,
+    /// The size that it is known to have on disk.
+    pub(super) marked_size: u64,
     /// The end of its intact part.
     pub(super) end: u64,
     /// Up to here all is proven to be on disk.
@@ -25,13 +27,13 @@ pub(super) struct Scanned {
     pub(super) size: u64,
 }
 
-/// Visits the intact records of a file in order. What comes after them is zeros, a torn tail, or damage, which is an error; in a file
-/// that others follow it cannot be torn, because it was synced before they were made.
+/// Visits the intact records of a file in order. What comes after them is zeros, a torn tail, or damage, which is an error. Of a file
+/// that another follows, which begins with the record `next`, only the mark that says so can be torn: the rest was synced before.
 pub(super) fn scan(
     file: &dyn File,
     path: &Path,
     header: &FileHeader,
-    newest: bool,
+    next: Option<Lsn>,
     visit: &mut dyn FnMut(RawRecord<'_>, u64) -> Result<(), Error>,
 ) -> Result<Scanned, Error> {
     let failed = || Error::io(path, Outcome::NotApplied);
@@ -41,7 +43,9 @@ pub(super) fn scan(
     }
     let before = Lsn(header.first.0 - 1);
     let start = FILE_HEADER as u64;
-    let mut found = Scanned { last: before, durable: before, end: start, proven: start, torn_until: start, size };
+    let marked_size = u64::from(header.step);
+    let mut found =
+        Scanned { last: before, durable: before, marked_size, end: start, proven: start, torn_until: start, size };
     let mut window = Window::new(file, size);
     while let Some(length) = record::length(window.peek(found.end, RECORD_HEADER).map_err(failed())?) {
         if length as u64 > size - found.end {
@@ -52,9 +56,19 @@ pub(super) fn scan(
         };
         let end = found.end + length as u64;
         if record.kind == record::MARK {
-            match record.durable() {
-                Some(durable) if record.lsn == found.last && (found.durable..=found.last).contains(&durable) => {
+            match record.mark() {
+                Some(Mark { durable, size: marked_size, next: named })
+                    if record.lsn == found.last && (found.durable..=found.last).contains(&durable) =>
+                {
+                    if marked_size > size {
+                        let reason = format!("the file is cut off: it had {marked_size} bytes on disk");
+                        return Err(Error::corrupt(path, size, reason));
+                    }
+                    if next.is_none() && named > Lsn(0) {
+                        return Err(Error::corrupt(path, end, format!("the file that goes on at {named} is missing")));
+                    }
                     found.durable = durable;
+                    found.marked_size = found.marked_size.max(marked_size);
                     if durable == found.last {
                         found.proven = end;
                     }
@@ -81,7 +95,7 @@ pub(super) fn scan(
         }
         if let Some(last) = last_used(rest) {
             found.torn_until = at + last as u64 + 1;
-            if newest {
+            if next.is_none() {
                 vouched = vouched.max(proof(rest, header.salt));
             }
         }
@@ -91,12 +105,16 @@ pub(super) fn scan(
     }
     found.torn_until = found.torn_until.max(found.end);
     if found.torn_until > found.end {
-        let next = found.last.0 + 1;
-        if !newest {
-            return Err(Error::corrupt(path, found.end, format!("record {next} is damaged, and later files follow")));
+        let damaged = Lsn(found.last.0 + 1);
+        if next.is_some_and(|next| next != damaged) {
+            return Err(Error::corrupt(
+                path,
+                found.end,
+                format!("record {damaged} is damaged, and later files follow"),
+            ));
         }
         if let Some(durable) = vouched.filter(|durable| *durable > found.last) {
-            let reason = format!("record {next} is damaged, and the log says that all up to {durable} was on disk");
+            let reason = format!("record {damaged} is damaged, and the log says that all up to {durable} was on disk");
             return Err(Error::corrupt(path, found.end, reason));
         }
     }
@@ -113,8 +131,8 @@ fn last_used(bytes: &[u8]) -> Option<usize> {
 fn proof(bytes: &[u8], salt: u32) -> Option<Lsn> {
     bytes
         .windows(MARK_BYTES)
-        .filter(|window| window[16] == record::MARK && window[..4] == [8, 0, 0, 0])
-        .filter_map(|window| record::decode(window, salt)?.durable())
+        .filter(|window| Mark::may_be(window))
+        .filter_map(|window| Some(record::decode(window, salt)?.mark()?.durable))
         .max()
 }
 

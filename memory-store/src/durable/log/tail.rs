@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::Lsn;
 use super::super::files::{File, Files, read_full};
+use super::super::{Durability, Lsn};
 use super::Torn;
-use super::record::{self, FILE_HEADER, FileHeader, MARK_BYTES};
+use super::record::{FILE_HEADER, FileHeader, MARK_BYTES, Mark};
 use super::recover::Scanned;
 use crate::{Error, Outcome};
 
@@ -43,8 +43,12 @@ pub(super) struct Tail {
     end: u64,
     /// The size of the file, zeros included.
     size: u64,
-    /// What the last mark in the file says is on disk.
-    marked: Lsn,
+    /// What of that is known to be on disk.
+    durable_size: u64,
+    /// What the last mark in the file says is on disk: records, and the size.
+    marked: (Lsn, u64),
+    /// Whether the file grows on disk before it is written there.
+    syncs: bool,
     mend: Option<Mend>,
 }
 
@@ -59,7 +63,12 @@ struct Mend {
 
 impl Tail {
     /// A new file, which is durable under its name. Until it has the name, an error leaves things as they were.
-    pub(super) fn create(files: &Arc<dyn Files>, dir: &Path, header: FileHeader) -> Result<Self, Error> {
+    pub(super) fn create(
+        files: &Arc<dyn Files>,
+        dir: &Path,
+        header: FileHeader,
+        durability: Durability,
+    ) -> Result<Self, Error> {
         let path = dir.join(name(header.first));
         let aside = dir.join(format!("{}.tmp", name(header.first)));
         let size = u64::from(header.step);
@@ -79,9 +88,9 @@ impl Tail {
         };
         files.rename(&aside, &path).map_err(Error::io(&path, Outcome::Unknown))?;
         files.sync_dir(dir).map_err(Error::io(dir, Outcome::Unknown))?;
-        let marked = Lsn(header.first.0 - 1);
-        let (files, end) = (Arc::clone(files), FILE_HEADER as u64);
-        Ok(Self { files, file, path, header, end, size, marked, mend: None })
+        let (durable_size, marked) = (size, (Lsn(header.first.0 - 1), size));
+        let (files, end, syncs) = (Arc::clone(files), FILE_HEADER as u64, durability == Durability::Sync);
+        Ok(Self { files, file, path, header, end, size, durable_size, marked, syncs, mend: None })
     }
 
     /// The end of a file that was read whole. Nothing is written yet.
@@ -92,10 +101,12 @@ impl Tail {
         header: FileHeader,
         found: &Scanned,
         torn: Option<Torn>,
+        durability: Durability,
     ) -> Self {
-        let (files, end, size, marked) = (Arc::clone(files), found.end, found.size, found.durable);
+        let (files, end, size, durable_size) = (Arc::clone(files), found.end, found.size, found.marked_size);
+        let (marked, syncs) = ((found.durable, durable_size), durability == Durability::Sync);
         let mend = Some(Mend { unproven: found.proven, torn });
-        Self { files, file, path, header, end, size, marked, mend }
+        Self { files, file, path, header, end, size, durable_size, marked, syncs, mend }
     }
 
     /// Writes a batch: `batch` begins with room for a mark, which is used if there is news of what is on disk.
@@ -104,34 +115,54 @@ impl Tail {
         if batch.len() == MARK_BYTES {
             return Ok(());
         }
-        let mut from = MARK_BYTES;
-        if durable > self.marked {
-            batch[..MARK_BYTES].copy_from_slice(&record::mark(self.header.salt, before, durable));
-            from = 0;
+        self.make_room(batch.len())?;
+        let news = (durable, self.durable_size);
+        if news == self.marked {
+            return self.put(&batch[MARK_BYTES..]);
         }
-        self.put(&batch[from..])?;
-        if from == 0 {
-            self.marked = durable;
-        }
+        let mark = Mark { durable, size: self.durable_size, next: Lsn(0) };
+        batch[..MARK_BYTES].copy_from_slice(&mark.encode(self.header.salt, before));
+        self.put(batch)?;
+        self.marked = news;
         Ok(())
     }
 
     /// Leaves word in the file that all of it is on disk.
     pub(super) fn mark(&mut self, last: Lsn) -> io::Result<()> {
-        if last > self.marked {
-            self.put(&record::mark(self.header.salt, last, last))?;
-            self.marked = last;
+        if last > self.marked.0 {
+            self.put_mark(last, Lsn(0))?;
         }
+        Ok(())
+    }
+
+    /// Leaves word in the file that all of it is on disk, and that a file which begins with `next` is too.
+    pub(super) fn end_before(&mut self, next: Lsn) -> io::Result<()> {
+        self.put_mark(Lsn(next.0 - 1), next)
+    }
+
+    fn put_mark(&mut self, last: Lsn, next: Lsn) -> io::Result<()> {
+        self.make_room(MARK_BYTES)?;
+        let size = self.durable_size;
+        self.put(&Mark { durable: last, size, next }.encode(self.header.salt, last))?;
+        self.marked = (last, size);
         Ok(())
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.mend()?;
-        self.file.sync_data()
+        self.sync_data()
     }
 
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let end = self.end + bytes.len() as u64;
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.durable_size = self.size;
+        Ok(())
+    }
+
+    /// Makes the file longer unless so many bytes, and a mark behind them, fit. So there is always a place for the mark that tells of a new
+    /// size before anything stands in what is new, and a file that is cut to an old size says so.
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        let end = self.end + (bytes + MARK_BYTES) as u64;
         if end > self.size {
             let step = u64::from(self.header.step);
             let slack = (self.size / 2).clamp(step, 16 * step);
@@ -139,8 +170,16 @@ impl Tail {
             self.file.allocate(size)?;
             self.size = size;
         }
+        if self.syncs && self.durable_size < self.size {
+            self.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what there is room for.
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(bytes, self.end)?;
-        self.end = end;
+        self.end += bytes.len() as u64;
         Ok(())
     }
 
