@@ -132,9 +132,7 @@ impl<P: Send + Sync> Writer<P> {
                 shared.find(&view, place.id).is_some_and(|(segment, row)| {
                     let rows = view.all_rows(segment);
                     let standing = standing(config, &rows, row);
-                    standing.class == class as u8
-                        && !rows.is_pinned(row)
-                        && rank(config, &standing).total_cmp(&place.rank).is_eq()
+                    standing.class == class as u8 && !rows.is_pinned(row) && rank(config, &standing) == place.rank
                 })
             };
             let found = queue.lowest(holds).or_else(|| {
@@ -153,7 +151,9 @@ impl<P: Send + Sync> Writer<P> {
                 queue.lowest(holds)
             });
             let Some(place) = found else { continue };
-            let score = place.rank - config.decay.exponent(class, now);
+            let (segment, row) = shared.find(&view, place.id).expect("a place that holds");
+            let standing = standing(config, &view.all_rows(segment), row);
+            let score = base_score(config, &standing).ln() - config.decay.fading(class, standing.seen, now);
             // Among equals the oldest goes.
             if lowest.is_none_or(|(least, other)| score.total_cmp(&least).then(place.id.cmp(&other.id)).is_lt()) {
                 lowest = Some((score, place));
@@ -186,6 +186,16 @@ pub(crate) fn base_score(config: &Config, standing: &Standing) -> f64 {
     f64::from(standing.importance) * f64::from(standing.weight) * config.scoring.recurrence(standing.recurrence)
 }
 
-fn rank(config: &Config, standing: &Standing) -> f64 {
-    base_score(config, standing).ln() + config.decay.exponent(RetentionClass::from_bits(standing.class), standing.seen)
+/// The rank of what is worth nothing, whenever it was seen.
+const WORTHLESS: i128 = i128::MIN;
+
+/// The order in which the memories of a class go: the logarithm of what they would have been worth at the moment 0, in small parts.
+fn rank(config: &Config, standing: &Standing) -> i128 {
+    let base = base_score(config, standing);
+    if base == 0.0 {
+        return WORTHLESS;
+    }
+    let class = RetentionClass::from_bits(standing.class);
+    let parts = f64::from(config.decay.fraction_bits(class)).exp2();
+    (base.ln() * parts) as i128 + config.decay.exponent(class, standing.seen)
 }

@@ -87,7 +87,12 @@ impl DecayTable {
     /// What is left at `now` of a memory of `class` that was last seen at `seen`, 0 to 1: `exp(-rate * age)`, with an age that is not negative.
     #[must_use]
     pub fn weight(&self, class: RetentionClass, seen: Timestamp, now: Timestamp) -> f64 {
-        (-self.rates[class as usize] * self.units(now.age_of(seen))).exp()
+        (-self.fading(class, seen, now)).exp()
+    }
+
+    /// `rate * age`.
+    pub(crate) fn fading(&self, class: RetentionClass, seen: Timestamp, now: Timestamp) -> f64 {
+        self.rates[class as usize] * self.units(now.age_of(seen))
     }
 
     /// The most that is left of a memory of any of the `classes` (a bit each).
@@ -98,9 +103,26 @@ impl DecayTable {
     }
 
     /// The exponent that a moment contributes to the order of eviction: `rate * t`, which differs between two memories of one class by as
-    /// much as the logarithms of what is left of them, at any time.
-    pub(crate) fn exponent(&self, class: RetentionClass, seen: Timestamp) -> f64 {
-        self.rates[class as usize] * (seen.0 as f64 / self.ticks_a_unit as f64)
+    /// much as the logarithms of what is left of them, at any time. A whole number, in parts of `2^fraction_bits` of the class: a sum in
+    /// floating point would be of nothing but the moment where that is far from 0.
+    pub(crate) fn exponent(&self, class: RetentionClass, seen: Timestamp) -> i128 {
+        let rate = self.rates[class as usize] / self.ticks_a_unit as f64;
+        if rate == 0.0 {
+            return 0;
+        }
+        // The rate is `digits * 2^(power - 52)`, but for one so small that it comes to nothing.
+        let power = (rate.to_bits() >> 52) as i32 - 1023;
+        let digits = (rate.to_bits() & ((1 << 52) - 1) | 1 << 52) as i128;
+        let shift = power - 52 + self.fraction_bits(class);
+        let product = digits * i128::from(seen.0);
+        if shift >= 0 { product << shift } else { product >> (-shift).min(127) }
+    }
+
+    /// Digits after the point of [`exponent`](Self::exponent), in binary: as many as leave room for every moment there is.
+    pub(crate) fn fraction_bits(&self, class: RetentionClass) -> i32 {
+        let rate = self.rates[class as usize] / self.ticks_a_unit as f64;
+        let whole_bits = if rate < 1.0 { 0 } else { (rate.to_bits() >> 52) as i32 - 1022 };
+        (124 - 63 - whole_bits).min(60)
     }
 
     fn units(&self, ticks: u64) -> f64 {

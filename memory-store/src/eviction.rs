@@ -2,7 +2,8 @@
 //!
 //! The base score of a memory is `importance · weight · (1 + factor · ln(1 + n)) · exp(-rate · age)`. Within a class all fade at one rate, so
 //! the order of two memories is that of `ln(importance · weight · (1 + factor · ln(1 + n))) + rate · t`, at any time: no score has to be
-//! computed anew as time passes. The lowest of each class wait in a queue, which is filled by a look at all rows now and then, so that the
+//! computed anew as time passes. That sum is kept as a whole number of small parts, so that no moment is too far off for the rest to count. The
+//! lowest of each class wait in a queue, which is filled by a look at all rows now and then, so that the
 //! rows themselves carry nothing for it.
 
 use std::cmp::{Ordering, Reverse};
@@ -12,13 +13,13 @@ use std::collections::BinaryHeap;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     /// Of two memories of one class the one with less goes first.
-    pub(crate) rank: f64,
+    pub(crate) rank: i128,
     pub(crate) id: u64,
 }
 
 impl Ord for Place {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.rank.total_cmp(&other.rank).then(self.id.cmp(&other.id))
+        (self.rank, self.id).cmp(&(other.rank, other.id))
     }
 }
 
@@ -42,7 +43,7 @@ pub(crate) struct Queue {
     /// Some of them may have changed since.
     lowest: BinaryHeap<Reverse<Place>>,
     /// Every memory of the class that may be evicted and stands at or below it is in the queue. `None`: none need be.
-    reach: Option<f64>,
+    reach: Option<i128>,
     /// Entries that make a look at all rows the better choice.
     most: usize,
 }
@@ -66,7 +67,7 @@ impl Queue {
     pub(crate) fn fill(&mut self, all: impl Iterator<Item = Place>) {
         let mut places: Vec<Place> = all.collect();
         let kept = (places.len() / 64).max(32);
-        self.reach = Some(f64::INFINITY);
+        self.reach = Some(i128::MAX);
         if places.len() > kept {
             let (_, last, _) = places.select_nth_unstable(kept - 1);
             self.reach = Some(last.rank);
@@ -94,7 +95,7 @@ impl Queue {
 
     /// Whether all that may be evicted of the class is in the queue, so that to fill it would bring nothing.
     pub(crate) fn is_complete(&self) -> bool {
-        self.reach == Some(f64::INFINITY)
+        self.reach == Some(i128::MAX)
     }
 }
 
@@ -109,10 +110,10 @@ mod tests {
     fn the_lowest_comes_first_whatever_has_changed() {
         for seed in 0..200 {
             let mut rng = fastrand::Rng::with_seed(seed);
-            let mut all = BTreeMap::<u64, f64>::new();
+            let mut all = BTreeMap::<u64, i128>::new();
             let mut queue = Queue::default();
             for id in 1..2_000u64 {
-                let rank = if rng.bool() { rng.f64() } else { f64::from(rng.u8(..4)) / 4.0 };
+                let rank = if rng.bool() { rng.i128(..1 << 100) } else { i128::from(rng.u8(..4)) << 98 };
                 let id = if rng.usize(..4) == 0 { rng.u64(1..=id) } else { id };
                 all.insert(id, rank);
                 queue.note(Place { rank, id });

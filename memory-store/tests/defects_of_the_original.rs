@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use memory_store::{
-    Capacity, Config, CriticalFull, Dedup, Error, ManualClock, Memory, MemoryId, MemoryStore, MergePolicy, Normalizer,
-    Prune, Query, Recency, RetentionClass, Scoring, Timestamp, Update, Written, compat,
+    Capacity, Config, CriticalFull, DecayTable, Dedup, Error, ManualClock, Memory, MemoryId, MemoryStore, MergePolicy,
+    Normalizer, Prune, Query, Recency, RetentionClass, Scoring, Timestamp, Update, Written, compat,
 };
 
 fn hours(hours: f64) -> Timestamp {
@@ -276,8 +276,8 @@ fn bad_settings_are_refused_by_name() {
     assert_eq!(names(Config::builder(4097).build()), "dimensions");
     assert_eq!(names(Config::builder(2).max_memories(0).build()), "capacity");
     assert_eq!(names(Config::builder(2).dedup(Dedup { threshold: f64::NAN, ..Dedup::default() }).build()), "dedup");
-    assert_eq!(names(Config::builder(2).decay(memory_store::DecayTable::per_hour(-1.0)).build()), "decay");
-    assert_eq!(names(Config::builder(2).decay(memory_store::DecayTable::per_hour(f64::NAN)).build()), "decay");
+    assert_eq!(names(Config::builder(2).decay(DecayTable::per_hour(-1.0)).build()), "decay");
+    assert_eq!(names(Config::builder(2).decay(DecayTable::per_hour(f64::NAN)).build()), "decay");
     let weights = memory_store::Weights { temporal: f64::INFINITY, ..memory_store::Weights::default() };
     assert_eq!(names(Config::builder(2).scoring(Scoring::Additive(weights)).build()), "scoring");
     let normalizer = Normalizer::new(&[0.0; 3], &[1.0; 3]).unwrap();
@@ -364,7 +364,7 @@ fn there_is_one_zero_of_importance() {
 
 #[test]
 fn a_late_report_does_not_turn_the_order_of_classes_over() {
-    let decay = memory_store::DecayTable::per_hour(0.1).rate(RetentionClass::High, 0.02).rate(RetentionClass::Low, 0.5);
+    let decay = DecayTable::per_hour(0.1).rate(RetentionClass::High, 0.02).rate(RetentionClass::Low, 0.5);
     let config = Config::builder(8).dedup(None).decay(decay).max_memories(2).build().unwrap();
     let store = MemoryStore::with_clock(config, ManualClock::new(hours(200.0))).unwrap();
     let axis = |i: usize| std::array::from_fn::<f32, 8, _>(|j| if i == j { 1.0 } else { 0.0 });
@@ -389,4 +389,44 @@ fn ties_are_broken_by_id() {
     let ids: Vec<u64> = hits.iter().map(|hit| hit.id.0).collect();
     let expected: Vec<u64> = (0..250).map(|i| 2 * i + 1).chain((0..50).map(|i| 2 * i + 2)).collect();
     assert_eq!(ids, expected);
+}
+
+/// However fast memories fade and however far the moment is from 0: of two that were seen at once the less important one goes first, and of
+/// two that are as important the one that was seen a little before.
+#[test]
+fn the_order_of_eviction_is_exact_at_any_moment_and_rate() {
+    const TODAY: i64 = 1_800_000_000_000_000;
+    let tables = [
+        DecayTable::per_hour(0.0),
+        DecayTable::per_hour(1e-300),
+        DecayTable::per_hour(0.1),
+        DecayTable::per_hour(3.6e6),
+        DecayTable::per_hour(1e9),
+        DecayTable::per_tick(0.75),
+        DecayTable::per_tick(1.0),
+        DecayTable::per_tick(1e9),
+    ];
+    for decay in tables {
+        for at in [i64::MIN, -TODAY, 0, TODAY, i64::MAX - 1] {
+            let first_to_go = |[a, b]: [(f32, i64); 2]| {
+                let config = Config::builder(4).dedup(None).decay(decay.clone()).max_memories(2).build().unwrap();
+                let store = MemoryStore::with_clock(config, ManualClock::default()).unwrap();
+                let write = |(importance, at), component| {
+                    let vector = [1.0, component, 0.0, 0.0];
+                    let memory = Memory::new(&vector, ()).importance(importance).at(Timestamp(at));
+                    store.write(memory).unwrap().id()
+                };
+                let ids = [write(a, 1.0), write(b, 2.0)];
+                write((1.0, at), 3.0);
+                ids.map(|id| store.get(id).is_none())
+            };
+            for (more, less) in [(0.9, 0.1), (0.500_000_06, 0.5), (0.1, 0.0), (1.0, f32::MIN_POSITIVE)] {
+                assert_eq!(first_to_go([(more, at), (less, at)]), [false, true], "{more} {less} at {at}: {decay:?}");
+                assert_eq!(first_to_go([(less, at), (more, at)]), [true, false], "{less} {more} at {at}: {decay:?}");
+            }
+            assert_eq!(first_to_go([(0.5, at), (0.5, at)]), [true, false], "of equals the oldest goes: {decay:?}");
+            let fades = decay.weight(RetentionClass::Medium, Timestamp(0), Timestamp(1)) < 1.0;
+            assert_eq!(first_to_go([(0.5, at + 1), (0.5, at)]), [!fades, fades], "at {at}: {decay:?}");
+        }
+    }
 }
