@@ -8,26 +8,40 @@
 //! | `memory_store_prunings_total`, `memory_store_pruned_total` | counter | prunes, and the memories that they removed |
 //! | `memory_store_evictions_total` | counter | memories that had to go for others |
 
-/// Levels after a change. Called under no lock.
-pub(crate) fn levels(memories: usize, bytes: u64, evicted: u64) {
+use crate::memory::Written;
+
+/// Levels after a change, memories and bytes. Called under no lock, so that another may change them, and tell of it, between the look at them
+/// and the word of them: whoever speaks last has looked again.
+pub(crate) fn levels(present: impl Fn() -> (usize, u64), evicted: u64) {
     #[cfg(feature = "metrics")]
     {
-        metrics::gauge!("memory_store_entries").set(memories as f64);
-        metrics::gauge!("memory_store_size_bytes").set(bytes as f64);
+        let mut told = None;
+        loop {
+            let levels = present();
+            if told.replace(levels) == Some(levels) {
+                break;
+            }
+            metrics::gauge!("memory_store_entries").set(levels.0 as f64);
+            metrics::gauge!("memory_store_size_bytes").set(levels.1 as f64);
+        }
         if evicted > 0 {
             metrics::counter!("memory_store_evictions_total").increment(evicted);
         }
     }
     #[cfg(not(feature = "metrics"))]
-    let _ = (memories, bytes, evicted);
+    let _ = (present, evicted);
 }
 
-pub(crate) fn written(is_merged: bool) {
+pub(crate) fn written(acknowledged: &[Written]) {
     #[cfg(feature = "metrics")]
-    metrics::counter!("memory_store_writes_total", "outcome" => if is_merged { "merged" } else { "inserted" })
-        .increment(1);
+    for (outcome, is_merged) in [("inserted", false), ("merged", true)] {
+        let writes = acknowledged.iter().filter(|written| written.is_merged() == is_merged).count();
+        if writes > 0 {
+            metrics::counter!("memory_store_writes_total", "outcome" => outcome).increment(writes as u64);
+        }
+    }
     #[cfg(not(feature = "metrics"))]
-    let _ = is_merged;
+    let _ = acknowledged;
 }
 
 pub(crate) fn retrieved(queries: u64) {

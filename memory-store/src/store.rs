@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
@@ -58,8 +58,9 @@ pub(crate) struct Shared<P, C> {
     /// For each id that was revised the segment of the row that now stands for it.
     revisions: RwLock<HashMap<u64, u64>>,
     incidents: RwLock<Incidents>,
-    /// Memories, as the last change left them.
+    /// Memories, as the last change left them, and what they take.
     live: AtomicUsize,
+    bytes: AtomicU64,
     /// Where its vectors lie; `None` for memory.
     dir: Option<PathBuf>,
     /// Where it is kept, if it is.
@@ -129,6 +130,7 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
             revisions: RwLock::default(),
             incidents: RwLock::default(),
             live: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
             dir,
             disk: None,
             config,
@@ -186,11 +188,12 @@ impl<P: Send + Sync, C: Clock> Shared<P, C> {
         let mut writer: MutexGuard<'_, _> = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let evicted = writer.evicted();
         let result = with(&mut writer);
-        let (levels, evicted) = ((writer.tally.memories, writer.tally.bytes), writer.evicted() - evicted);
+        let evicted = writer.evicted() - evicted;
         let retired = std::mem::take(&mut writer.retired);
         self.live.store(writer.tally.memories, Ordering::Release);
+        self.bytes.store(writer.tally.bytes, Ordering::Release);
         drop(writer);
-        meter::levels(levels.0, levels.1, evicted);
+        meter::levels(|| (self.live.load(Ordering::Acquire), self.bytes.load(Ordering::Acquire)), evicted);
         (result, retired)
     }
 

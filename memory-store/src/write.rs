@@ -86,7 +86,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         let mut last = None;
         let written = self.begin_write(&memory, &mut last);
         self.shared.commit(last)?;
-        written
+        written.inspect(|written| meter::written(std::slice::from_ref(written)))
     }
 
     /// A write that is in effect, and to be committed up to `last`.
@@ -110,12 +110,10 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
                 prepared.encode(shared.config.dimensions);
             }
             let writing = Writing { shared, prepared, coded: &coded, payload, new, bytes };
-            let written = match dedup {
+            match dedup {
                 Some(dedup) => writing.merge_or_insert(dedup, last),
                 None => shared.begin(bytes, last, |writer, journal| writing.insert(writer, journal)),
-            }?;
-            meter::written(written.is_merged());
-            Ok(written)
+            }
         })
     }
 
@@ -134,10 +132,11 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     where
         P: 'a,
     {
-        let mut last = None;
+        let (mut last, before) = (None, stored.len());
         let write = |memory| self.begin_write(&memory, &mut last).map(|written| stored.push(written));
         let outcome = memories.into_iter().try_for_each(write);
         self.shared.commit(last)?;
+        meter::written(&stored[before..]);
         outcome
     }
 }

@@ -135,3 +135,48 @@ fn a_loss_of_power_takes_no_more_than_the_interval() {
         assert!(old > 10, "{old}");
     }
 }
+
+/// A write that is in effect and may not survive is not counted as one that was acknowledged.
+#[cfg(feature = "metrics")]
+#[test]
+fn writes_are_counted_once_they_are_acknowledged() {
+    use std::sync::atomic::AtomicU64;
+
+    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+    #[derive(Default)]
+    struct Writes(Arc<AtomicU64>);
+
+    impl Recorder for Writes {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            let is_ours = key.name() == "memory_store_writes_total";
+            if is_ours { Counter::from_arc(Arc::clone(&self.0)) } else { Counter::noop() }
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    let (disk, writes) = (SimDir::new(), Writes::default());
+    metrics::with_local_recorder(&writes, || {
+        let (store, _) = disk.open(&no_dedup(), Durability::Sync).expect("a new store");
+        let (one, two) = (vector(1), vector(2));
+        let batch = || [Memory::new(&one, "one".to_owned()), Memory::new(&two, "two".to_owned())];
+        write(&store, 0).expect("written");
+        store.write_batch(batch(), &mut Vec::new()).expect("written");
+        assert_eq!(writes.0.load(Ordering::Relaxed), 3);
+        disk.files.fail_at(0, Fault::Refuse, 0);
+        store.write_batch(batch(), &mut Vec::new()).expect_err("the disk refuses");
+        write(&store, 3).expect_err("the log has failed");
+        assert_eq!((writes.0.load(Ordering::Relaxed), store.len()), (3, 5));
+    });
+}
