@@ -1,6 +1,6 @@
 //! Many threads at once: nothing is lost, nothing is there twice, and who reads does not wait.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use memory_store::{
@@ -42,17 +42,23 @@ fn identical_writes_make_one_memory_with_the_exact_count() {
     }
 }
 
-/// Sum of recurrences = acknowledged writes - evicted - pruned - removed, and no class falls.
+/// Sum of recurrences = acknowledged writes - evicted - pruned - removed, and no class falls, while a third of the writes is merged.
 #[test]
 fn what_is_acknowledged_is_there_or_counted_as_gone() {
     let capacity = Capacity { max_memories: 400, ..Capacity::default() };
     let config = Config::builder(16).capacity(capacity).build().unwrap();
     let clock = ManualClock::default();
     let store = MemoryStore::<u64, _>::with_clock(config, clock.clone()).unwrap();
-    let (acknowledged, gone) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (acknowledged, merged, gone) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    // What recurs, in a few variants that are alike.
+    let mut rng = fastrand::Rng::with_seed(9);
+    let recurring: Vec<Vec<f32>> = (0..40).map(|_| direction(&mut rng, 16)).collect();
+    // The highest class that was acknowledged of each memory so far.
+    let highest: Vec<AtomicU8> = (0..20_000).map(|_| AtomicU8::new(0)).collect();
     std::thread::scope(|scope| {
         for thread in 0..3 {
             let (store, clock, acknowledged, gone) = (&store, &clock, &acknowledged, &gone);
+            let (recurring, merged, highest) = (&recurring, &merged, &highest);
             scope.spawn(move || {
                 let mut rng = fastrand::Rng::with_seed(thread);
                 for i in 0..6_000 {
@@ -60,10 +66,18 @@ fn what_is_acknowledged_is_there_or_counted_as_gone() {
                     let class = RetentionClass::ALL[[0, 1, 2, 0, 1, 2, 0, 1][rng.usize(..8)]];
                     let critical = rng.usize(..500) == 0;
                     let class = if critical { RetentionClass::Critical } else { class };
-                    let written = store.write(Memory::new(&direction(&mut rng, 16), i).class(class)).unwrap();
+                    let mut vector = direction(&mut rng, 16);
+                    if rng.usize(..3) == 0 {
+                        let like = &recurring[rng.usize(..recurring.len())];
+                        vector.iter_mut().zip(like).for_each(|(x, like)| *x = like + *x * 0.05);
+                    }
+                    let written = store.write(Memory::new(&vector, i).class(class)).unwrap();
                     acknowledged.fetch_add(1, Ordering::Relaxed);
+                    merged.fetch_add(written.is_merged().into(), Ordering::Relaxed);
+                    let highest = &highest[written.id().0 as usize];
+                    let at_least = highest.fetch_max(class as u8, Ordering::Relaxed).max(class as u8);
                     if let Some(memory) = store.get(written.id()) {
-                        assert!(memory.class >= class, "a merge lowered a class");
+                        assert!(memory.class as u8 >= at_least, "a merge lowered a class");
                     } else {
                         assert!(!critical, "a critical memory is gone");
                     }
@@ -77,6 +91,8 @@ fn what_is_acknowledged_is_there_or_counted_as_gone() {
             });
         }
     });
+    let merged = merged.into_inner();
+    assert!(merged > 4_000, "{merged} merges");
     let stats = store.stats();
     let there = acknowledged.into_inner() - stats.evicted_recurrences - gone.into_inner();
     assert_eq!(stats.recurrences, there);
