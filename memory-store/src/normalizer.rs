@@ -79,3 +79,21 @@ impl Normalizer {
         out.extend(vector.iter().zip(&self.shift).zip(&self.scale).map(|((x, shift), scale)| (x - shift) * scale));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Means and deviations of the samples themselves, not of what they are drawn from.
+    #[test]
+    fn samples_come_to_their_mean_and_deviation() {
+        let samples = [[1.0, 70.0, 5.0], [3.0, 30.0, 5.0], [5.0, 50.0, 5.0], [7.0, 50.0, 5.0]];
+        let normalizer = Normalizer::from_samples(&samples).expect("good samples");
+        let mut out = Vec::new();
+        normalizer.apply(&[4.0 + 5f32.sqrt(), 50.0 - 200f32.sqrt(), 7.0], &mut out);
+        for (found, expected) in out.iter().zip([1.0, -1.0, 2.0]) {
+            assert!((found - expected).abs() < 1e-5, "{out:?}");
+        }
+        assert_eq!((out.len(), normalizer.dimensions()), (3, 3));
+    }
+}

@@ -24,8 +24,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use memory_store::{
-    DecayTable, Durability, ManualClock, MemoryStore, MergePolicy, Query, Recalled, Recovery, RetentionClass, Scoring,
-    Timestamp,
+    Durability, ManualClock, MemoryStore, MergePolicy, Query, Recalled, Recovery, RetentionClass, Scoring, Timestamp,
 };
 use script::{
     INCIDENTS, Life, MAX_BYTES, MODES, Mode, Operation, Script, Store, THREADS, all, direction, name, own, vector_seed,
@@ -172,7 +171,7 @@ fn check_store(store: &Store, recovery: &Recovery, dir: &Path, life: Life, rng: 
         let vector = direction(rng.u64(..));
         let found = store.retrieve(&Query::new(&vector, 10).at(now)).expect("an answer").hits;
         let found: Vec<_> = found.iter().map(|hit| (hit.score, hit.id.0)).collect();
-        let ranked = oracle::rank(&rows, &vector, now, &Scoring::default(), &DecayTable::default());
+        let ranked = oracle::rank(&rows, &vector, now, &Scoring::default(), &oracle::RATES);
         oracle::assert_best(&found, &ranked, 10);
     }
     let stats = store.stats();

@@ -5,8 +5,8 @@ mod oracle;
 use std::time::Duration;
 
 use memory_store::{
-    Capacity, Config, CriticalFull, DecayTable, Dedup, Error, ManualClock, MatchPick, Memory, MemoryId, MemoryStore,
-    MergePolicy, Prune, Query, Recency, RetentionClass, Scoring, Timestamp, Update, Written,
+    Capacity, Config, CriticalFull, Dedup, Error, ManualClock, MatchPick, Memory, MemoryId, MemoryStore, MergePolicy,
+    Prune, Query, Recency, RetentionClass, Scoring, Timestamp, Update, Written,
 };
 use oracle::{CLOSE, assert_best, cosine, rank};
 
@@ -47,7 +47,7 @@ struct Settings {
     /// Bytes of a memory without its payload.
     row_bytes: u64,
     full: CriticalFull,
-    decay: DecayTable,
+    rates: [f64; 4],
     scoring: Scoring,
 }
 
@@ -106,7 +106,7 @@ impl Model {
         let base = f64::from(kept.row.importance)
             * f64::from(kept.row.weight)
             * self.config.scoring.recurrence(kept.row.recurrence);
-        base * self.config.decay.weight(kept.row.class, kept.row.seen, now)
+        base * oracle::left(self.config.rates[kept.row.class as usize], kept.row.seen, now)
     }
 
     /// The match of a vector; panics if which one it is hangs on the last digits.
@@ -226,11 +226,7 @@ fn run(seed: u64, operations: usize) {
         merge: [MergePolicy::KeepFirst, MergePolicy::KeepLatest, MergePolicy::RunningMean][rng.usize(..3)],
     };
     // Where all classes fade alike, ranks of eviction compare across classes by the digits of the same sums.
-    let decay = if rng.bool() {
-        DecayTable::per_hour(0.1)
-    } else {
-        DecayTable::per_hour(0.1).rate(RetentionClass::High, 0.02).rate(RetentionClass::Low, 0.5)
-    };
+    let rates = if rng.bool() { oracle::RATES } else { [0.5, 0.1, 0.02, 0.1] };
     let row_bytes = row_bytes();
     let settings = Settings {
         dedup: (rng.usize(..4) > 0).then_some(dedup),
@@ -239,13 +235,13 @@ fn run(seed: u64, operations: usize) {
         max_bytes: [None, None, Some(3 * row_bytes + 500), Some(40 * row_bytes), Some(200 * row_bytes)][rng.usize(..5)],
         row_bytes,
         full: [CriticalFull::Reject, CriticalFull::Grow][rng.usize(..2)],
-        decay,
+        rates,
         scoring: Scoring::default(),
     };
     let config = Config::builder(DIMENSIONS)
         .dedup(settings.dedup)
         .recency(settings.recency)
-        .decay(settings.decay.clone())
+        .decay(oracle::table(&rates))
         .capacity(Capacity {
             max_memories: settings.capacity,
             max_bytes: settings.max_bytes,
@@ -409,7 +405,7 @@ fn run(seed: u64, operations: usize) {
                 let rows: Vec<oracle::Row> = model.kept.iter().map(|kept| kept.row.clone()).collect();
                 let k = rng.usize(1..30);
                 let found = store.retrieve(&Query::new(&query, k).touch()).expect("an answer").hits;
-                let ranked = rank(&rows, &query, now, &settings.scoring, &settings.decay);
+                let ranked = rank(&rows, &query, now, &settings.scoring, &rates);
                 let pairs: Vec<(f64, u64)> = found.iter().map(|hit| (hit.score, hit.id.0)).collect();
                 assert_best(&pairs, &ranked, k);
                 for hit in &found {

@@ -5,10 +5,10 @@ mod oracle;
 use std::time::Duration;
 
 use memory_store::{
-    Config, DecayTable, Exactness, ManualClock, Memory, MemoryId, MemoryStore, Query, Recency, RetentionClass, Scoring,
+    Config, Dedup, Exactness, ManualClock, Memory, MemoryId, MemoryStore, Query, Recency, RetentionClass, Scoring,
     Timestamp,
 };
-use oracle::{Row, assert_best, rank};
+use oracle::{RATES, Row, assert_best, rank};
 
 struct Filled {
     store: MemoryStore<u32, ManualClock>,
@@ -25,29 +25,32 @@ fn direction(rng: &mut fastrand::Rng) -> Vec<f32> {
 
 fn filled(rows: usize) -> Filled {
     let mut rng = fastrand::Rng::with_seed(11);
-    let config = Config::builder(DIMENSIONS).dedup(None).build().unwrap();
+    // Nothing but the same vector again is merged.
+    let dedup = Dedup { threshold: 0.999_999, ..Dedup::default() };
+    let config = Config::builder(DIMENSIONS).dedup(dedup).build().unwrap();
     let store = MemoryStore::with_clock(config, ManualClock::new(Timestamp::from_hours(100.0))).unwrap();
     let mut filled = Filled { store, rows: Vec::new(), incidents: Vec::new(), rng: rng.clone() };
     for payload in 0..rows as u32 {
         let vector = direction(&mut rng);
-        let seen = Timestamp::from_hours(rng.f64() * 100.0);
+        let hours = rng.f64() * 100.0;
+        let (first_seen, mut seen) = (Timestamp::from_hours(hours), Timestamp::from_hours(hours));
         let class = RetentionClass::ALL[rng.usize(..4)];
         let incident = (rng.usize(..20) == 0).then_some("storm");
         let mut memory = Memory::new(&vector, payload).at(seen).class(class);
         if let Some(incident) = incident {
             memory = memory.incident(incident);
         }
-        let id = filled.store.write(memory).unwrap().id().0;
-        filled.rows.push(Row {
-            id,
-            vector,
-            first_seen: seen,
-            seen,
-            recurrence: 1,
-            importance: 0.5,
-            weight: 1.0,
-            class,
-        });
+        let id = filled.store.write(memory.distinct()).unwrap().id().0;
+        // One in four is seen up to three times more.
+        let again = if rng.usize(..4) == 0 { rng.u32(1..4) } else { 0 };
+        for _ in 0..again {
+            let later = Timestamp::from_hours(hours + rng.f64() * (100.0 - hours));
+            let memory = Memory::new(&vector, payload).at(later).class(class);
+            assert!(filled.store.write(memory).unwrap().is_merged());
+            seen = seen.max(later);
+        }
+        let (recurrence, importance, weight) = (1 + again, 0.5, 1.0);
+        filled.rows.push(Row { id, vector, first_seen, seen, recurrence, importance, weight, class });
         filled.incidents.push(incident);
     }
     filled
@@ -62,13 +65,13 @@ fn pairs<P>(hits: &[memory_store::Hit<P>]) -> Vec<(f64, u64)> {
 fn a_filter_costs_no_recall() {
     let mut filled = filled(2_000);
     let now = Timestamp::from_hours(100.0);
-    let (scoring, decay) = (Scoring::default(), DecayTable::default());
+    let scoring = Scoring::default();
     for round in 0..20 {
         let query = direction(&mut filled.rng);
         let check = |found: Query<'_, u32>, passes: &dyn Fn(usize) -> bool| {
             let kept: Vec<Row> = (0..2_000).filter(|&at| passes(at)).map(|at| filled.rows[at].clone()).collect();
             let found = filled.store.retrieve(&found).unwrap();
-            assert_best(&pairs(&found.hits), &rank(&kept, &query, now, &scoring, &decay), 10);
+            assert_best(&pairs(&found.hits), &rank(&kept, &query, now, &scoring, &RATES), 10);
             assert_eq!(found.exactness, Exactness::Exact);
         };
         let asked = Query::new(&query, 10);
@@ -77,10 +80,13 @@ fn a_filter_costs_no_recall() {
         let (from, to) = (Timestamp::from_hours(f64::from(round)), Timestamp::from_hours(f64::from(round) + 2.0));
         check(asked.first_seen(from..to), &|at| (from..to).contains(&rows[at].first_seen));
         check(asked.last_seen(..=to), &|at| rows[at].seen <= to);
+        check(asked.last_seen(from..), &|at| rows[at].seen >= from);
         check(asked.incident("storm"), &|at| filled.incidents[at].is_some());
         check(asked.incident("nobody knows"), &|_| false);
         check(asked.matching(&|_, payload| payload % 501 == 0), &|at| at % 501 == 0);
-        check(asked.min_recurrence(2), &|_| false);
+        check(asked.min_recurrence(2), &|at| rows[at].recurrence >= 2);
+        check(asked.min_recurrence(3), &|at| rows[at].recurrence >= 3);
+        check(asked.min_recurrence(9), &|_| false);
         let both = asked.classes(&[RetentionClass::Low]).matching(&|id, _| id.0 < 100);
         check(both, &|at| rows[at].class == RetentionClass::Low && rows[at].id < 100);
     }
@@ -107,21 +113,26 @@ fn a_batch_answers_as_each_query_alone() {
     assert!(filled.store.retrieve_batch(&[]).unwrap().is_empty());
 }
 
-/// Of what is left out nothing is better than the last that is there by more than the tolerance.
+/// Of what is left out nothing is better than the last that is there by more than the tolerance, and fewer vectors are read than for an
+/// exact answer.
 #[test]
 fn a_tolerance_bounds_what_is_missed() {
     let mut filled = filled(3_000);
+    let (mut exact, mut bounded) = (0, 0);
     for _ in 0..30 {
         let query = direction(&mut filled.rng);
         let now = Timestamp::from_hours(100.0);
-        let ranked = rank(&filled.rows, &query, now, &Scoring::default(), &DecayTable::default());
+        let ranked = rank(&filled.rows, &query, now, &Scoring::default(), &RATES);
         let answer = filled.store.retrieve(&Query::new(&query, 10).tolerance(0.1)).unwrap();
         assert_eq!(answer.exactness, Exactness::Bounded { tolerance: 0.1 });
         assert_eq!(answer.hits.len(), 10);
         let last = answer.hits[9].score;
         let missed = ranked.iter().find(|(_, id)| answer.hits.iter().all(|hit| hit.id.0 != *id)).unwrap();
         assert!(missed.0 <= last + 0.1);
+        exact += filled.store.retrieve(&Query::new(&query, 10)).unwrap().scanned.vectors;
+        bounded += answer.scanned.vectors;
     }
+    assert!(bounded < exact * 9 / 10, "{bounded} vectors, {exact} for exact answers");
 }
 
 #[test]
