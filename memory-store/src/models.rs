@@ -1,5 +1,6 @@
 //! Models of what readers and the writer do to each other, under loom: every order of their steps, with all that the memory of a machine
-//! may do about them. Rows are played by cells here; the bounds and the sequence are the store's own.
+//! may do about them. Rows are played by cells here; the bounds, the order in which they and the rows change, and the sequence are the
+//! store's own.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use loom::thread;
 
 use crate::clock::Timestamp;
 use crate::decay::DecayTable;
-use crate::segment::{Maxima, Standing};
+use crate::segment::{Maxima, Standing, raise_then};
 use crate::view::Sequence;
 
 fn standing(recurrence: u32) -> Standing {
@@ -26,8 +27,7 @@ fn loom_a_merge_raises_bounds_before_the_row() {
         let writer = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                shared.0.raise(&standing(2));
-                shared.1.store(2, Ordering::Release);
+                raise_then(&[&shared.0], &standing(2), || shared.1.store(2, Ordering::Release));
             })
         };
         let seen = shared.1.load(Ordering::Acquire);

@@ -31,6 +31,13 @@ pub(crate) struct Maxima {
     classes: AtomicU8,
 }
 
+/// Changes what a row counts for by `put`, after all bounds over it have made room for that: in the other order a reader could see the change,
+/// and skip the row afterwards. Only the writer calls it.
+pub(crate) fn raise_then(bounds: &[&Maxima], row: &Standing, put: impl FnOnce()) {
+    bounds.iter().for_each(|bounds| bounds.raise(row));
+    put();
+}
+
 impl Maxima {
     pub(crate) fn new() -> Self {
         Self {

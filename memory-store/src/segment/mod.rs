@@ -7,6 +7,8 @@ mod column;
 mod maxima;
 mod raw;
 
+#[cfg(all(test, memory_store_loom))]
+pub(crate) use maxima::raise_then;
 pub(crate) use maxima::{Maxima, Standing};
 pub(crate) use raw::{Appender, NewRow, Restored, RestoredRow, Rows, Segment, Shape, tag};
 

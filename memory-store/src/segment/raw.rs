@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::column::{Column, Rare};
+use super::maxima::raise_then;
 use super::{GROUP, Maxima, Standing};
 use crate::clock::Timestamp;
 use crate::durable::sections::{SectionFile, SectionWriter};
@@ -529,9 +530,9 @@ impl<'a, P> Rows<'a, P> {
 
     /// Changes what a row counts for, its bounds first. Only the writer calls it.
     pub(crate) fn set(&self, row: usize, last_seen: Timestamp, standing: &Standing, pinned: bool) {
-        self.maxima(row / GROUP).raise(standing);
-        self.whole().raise(standing);
-        self.put(row, last_seen, standing, pinned, Ordering::Release);
+        raise_then(&[self.maxima(row / GROUP), self.whole()], standing, || {
+            self.put(row, last_seen, standing, pinned, Ordering::Release);
+        });
     }
 
     fn put(&self, row: usize, last_seen: Timestamp, standing: &Standing, pinned: bool, order: Ordering) {
