@@ -100,14 +100,16 @@ where
     /// Opens the store of a directory, which is made if need be, and brings back all that was acknowledged: the last snapshot, and the log of
     /// what was changed since. Payloads are kept as JSON.
     ///
-    /// Vectors stay in files of the directory, which are mapped into memory; nobody else may write to them while the store is open.
+    /// Vectors stay in files of the directory, which are mapped into memory; nobody else may write to them while the store is open. All of them
+    /// are read now; a page that the disk does not give back later ends the process by a signal (`SIGBUS`), as with all mapped memory.
     /// A store is closed when its last clone is dropped.
     ///
     /// # Errors
     ///
     /// Files are left as they are: [`Error::Corrupt`] names the file and the place of a damage, [`Error::Incompatible`] is a store of other
     /// dimensions, another normalizer or another version, [`Error::Locked`] a directory that another store has, [`Error::Payload`] a payload
-    /// that is no `P`, [`Error::Io`] what the operating system refuses: all of it, as [`io::ErrorKind::Unsupported`], where that is not Linux.
+    /// that is no `P`, [`Error::Io`] what the operating system refuses: all of it, as [`io::ErrorKind::Unsupported`], where that is not Linux
+    /// on a little-endian machine.
     pub fn open_with(
         dir: impl AsRef<Path>,
         config: Config,
@@ -115,7 +117,7 @@ where
         clock: C,
     ) -> Result<(Self, Recovery), Error> {
         let dir = dir.as_ref();
-        if !cfg!(target_os = "linux") {
+        if !cfg!(all(target_os = "linux", target_endian = "little")) {
             return Err(Error::io(dir, Outcome::NotApplied)(io::ErrorKind::Unsupported.into()));
         }
         Self::open_on(Arc::new(OsFiles), dir, config, durability, clock)
