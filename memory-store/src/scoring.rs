@@ -46,7 +46,8 @@ impl Default for Weights {
 pub struct ScoreParts {
     /// Cosine of the query's and the memory's vector, -1 to 1.
     pub similarity: f64,
-    /// What is left after its age, 0 to 1; 1 in a store that gives age no weight.
+    /// What is left after its age, 0 to 1. A store that gives age no weight does not ask its clock: there it is counted at the moment 0,
+    /// unless the query is [at](crate::Query::at) another.
     pub temporal: f64,
     /// `1 + factor * ln(1 + n)` for a memory that was seen `n` times.
     pub recurrence: f64,

@@ -402,7 +402,8 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         Ok(Retrieved { hits, exactness, scanned })
     }
 
-    /// The memory of `id`, if it is there. It does not wait for the lock of writers.
+    /// The memory of `id`, if it is there. It does not wait for the lock of writers, but for a moment for one that a write takes if the memory
+    /// belongs to an incident or was replaced.
     #[must_use]
     pub fn get(&self, id: MemoryId) -> Option<Recalled<P>> {
         self.with_row(id, |rows, row| self.shared.recalled(&rows, row))

@@ -72,7 +72,7 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
     ///
     /// A new memory takes the place of others if the store is full: of those that are neither critical nor pinned, the one with the lowest
     /// `importance · weight · (1 + factor · ln(1 + n)) · exp(-rate · age)` goes first, the lowest id among equals. Ages count from the latest
-    /// moment that the store has seen. Critical memories that may grow past the capacity take the places of all others first.
+    /// moment that the age of any memory was ever counted from. Critical memories that may grow past the capacity take the places of all others first.
     ///
     /// Costs the coding of the vector (about a microsecond at 384 dimensions), with [`Dedup`] a search for the match, and a copy of the row.
     ///
@@ -409,8 +409,9 @@ impl<P: Send + Sync, C: Clock> MemoryStore<P, C> {
         self.alter(id, |after| after.pinned = false)
     }
 
-    /// Multiplies the weight of a memory by `factor`, at least 1, to a million at most: its scores and its base score go up. Says whether it
-    /// was there.
+    /// Multiplies the weight of a memory by `factor`, at least 1, to a million at most. Its base score goes up, and its score in queries by
+    /// `feedback · ln(factor)`, or by the factor where scores are [multiplied](crate::Scoring::Multiplicative): one below 0 goes further down.
+    /// Says whether it was there.
     ///
     /// # Errors
     ///

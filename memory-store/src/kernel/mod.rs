@@ -1,7 +1,7 @@
 //! The hot loops of the store, written once for each instruction set and chosen at run time.
 //!
-//! Every level gives the same bits: integers are exact, and floating-point sums have one fixed order. A store that was written on
-//! one machine therefore ranks the same on another, and the scalar level is the oracle of the others.
+//! Every level gives the same bits: integers are exact, and floating-point sums have one fixed order. A memory
+//! has the same cosine on every machine therefore, and the scalar level is the oracle of the others.
 #![allow(unsafe_code, reason = "instructions that not every machine has, and loads of registers")]
 
 #[cfg(target_arch = "x86_64")]
