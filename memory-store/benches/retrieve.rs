@@ -3,6 +3,7 @@
 mod peak;
 mod workload;
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -216,7 +217,7 @@ fn readers(bench: &mut Bench) -> Result<(), BenchError> {
     const ASKED: usize = 32;
     let (store, queries) = (recurring(DIMENSIONS, MEMORIES, |config| config), queries(DIMENSIONS, ASKED));
     let found = AtomicU64::new(0);
-    // As many bytes as a query reads, a little less than the signs of all, over and over.
+    // As many bytes as a query reads, a little less than the signs of all, over and over, and like those the same for both threads.
     let bytes = vec![1u64; MEMORIES * DIMENSIONS / 64];
     let stream = |_| {
         for _ in 0..3 * ASKED {
@@ -232,25 +233,28 @@ fn readers(bench: &mut Bench) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// A query while another thread writes a thousand memories a second, against the same query alone.
+/// A query while another thread writes a thousand memories a second, against the same query alone. They are removed after each round.
 fn beside_a_writer(bench: &mut Bench) -> Result<(), BenchError> {
     const ASKED: usize = 64;
     let (store, queries) = (recurring(DIMENSIONS, MEMORIES, |config| config), queries(DIMENSIONS, QUERIES));
-    let written = queries.clone();
+    // Other lines than those that are asked for: what is written must not make the queries easier.
+    let mut lines = workload::Lines::new(7, DIMENSIONS, workload::filled::TEMPLATES);
+    let written: Vec<Vec<f32>> = (0..1_000).map(|_| lines.vector()).collect();
     let found = AtomicU64::new(0);
+    let (writes, time) = (Cell::new(0), Cell::new(Duration::ZERO));
     let round = |writing: bool| {
         let stop = AtomicBool::new(!writing);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let writer = scope.spawn(|| {
                 let began = Instant::now();
-                let mut writes = 0u32;
+                let mut ids = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
-                    let vector = &written[writes as usize % QUERIES];
-                    store.write(Memory::new(vector, ()).at(now()).distinct()).expect("a good memory");
-                    writes += 1;
-                    let due = began + Duration::from_millis(u64::from(writes));
+                    let memory = Memory::new(&written[ids.len() % written.len()], ()).at(now()).distinct();
+                    ids.push(store.write(memory).expect("a good memory").id());
+                    let due = began + Duration::from_millis(ids.len() as u64);
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 }
+                (ids, began.elapsed())
             });
             let start = Instant::now();
             for query in &queries {
@@ -258,10 +262,19 @@ fn beside_a_writer(bench: &mut Bench) -> Result<(), BenchError> {
             }
             let elapsed = start.elapsed();
             stop.store(true, Ordering::Relaxed);
+            let (ids, writing_for) = writer.join().expect("a writer");
+            if writing {
+                writes.set(writes.get() + ids.len());
+                time.set(time.get() + writing_for);
+            }
+            // Every round finds the store as the first did.
+            ids.into_iter().for_each(|id| assert!(store.remove(id).expect("in memory")));
             (elapsed, ASKED as u64)
         })
     };
     let rounds = bench.against("memory-store/floor/retrieve-alone", || round(true), || round(false))?;
+    let rate = writes.get() as f64 / time.get().as_secs_f64();
+    assert!(rate >= 900.0, "the writer has come to {rate:.0} memories a second");
     bench.proof(2 * rounds * ASKED as u64 * 10, found.into_inner());
     Ok(())
 }
