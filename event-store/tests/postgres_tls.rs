@@ -86,6 +86,7 @@ impl Guard {
         config
     }
 
+    #[cfg(feature = "cli")]
     fn url(&self, database: &Database) -> String {
         let config = self.config(database);
         let password = String::from_utf8_lossy(config.get_password().expect("one")).into_owned();
