@@ -5,6 +5,7 @@ use std::pin::pin;
 
 use futures_core::Stream as _;
 
+use super::call::position_at;
 use super::read::PgRead;
 use super::{PgError, PostgresStore};
 use crate::error::describe;
@@ -90,7 +91,7 @@ pub struct PgVerification {
     pub events: u64,
     /// Bytes of their payload and metadata.
     pub bytes: u64,
-    /// The last position when they were read.
+    /// The last position at the moment of which the rules were judged.
     pub head: Option<Position>,
     /// The rules that do not hold; none in a store that is whole.
     pub faults: Vec<PgFault>,
@@ -135,11 +136,12 @@ impl PostgresStore {
                 faults.push(PgFault { rule, count: count.unsigned_abs(), examples });
             }
         }
+        let head: Option<i64> = snapshot.query_one("SELECT max(position) FROM es_head", &[]).await?.try_get(0)?;
+        let head = head.and_then(position_at);
         snapshot.commit().await?;
         lease.end();
         drop(lease);
 
-        let head = self.shared.head().await.map_err(|error| PgError::Pool(describe(&error)))?;
         let (mut events, mut bytes, mut last) = (0, 0, None);
         let mut reading = pin!(PgRead::new(self.shared.clone(), Read::all()));
         while let Some(event) = poll_fn(|context| reading.as_mut().poll_next(context)).await {
