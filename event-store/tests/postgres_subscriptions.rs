@@ -12,7 +12,7 @@ use event_store::{
     SubscribeError, Subscription, Upcasters, Upcasting,
 };
 use support::{event, events, kind, position};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -112,12 +112,7 @@ async fn a_head_that_somebody_makes_up_is_not_believed() {
         (subscription, next)
     });
     let client = database.connect().await.expect("a client");
-    let listeners = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
-    let began = Instant::now();
-    while client.query_one(listeners, &[]).await.expect("it reads").get::<_, i64>(0) == 0 {
-        assert!(began.elapsed() < LONG, "nobody listens");
-        sleep(Duration::from_millis(10)).await;
-    }
+    postgres::until_somebody_listens(&database).await;
     for made_up in ["9223372036854775807", "18446744073709551615", "nonsense", "-1"] {
         let notify = format!("SELECT pg_notify('es_' || 'es_head'::regclass::oid, '{made_up}')");
         client.execute(&notify, &[]).await.expect("anybody may");

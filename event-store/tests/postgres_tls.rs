@@ -133,12 +133,7 @@ async fn every_connection_is_encrypted() {
     assert_eq!(first, Some(Ok(Delivery::CaughtUp(None))));
     let sleeping = tokio::spawn(async move { timeout(LONG, subscription.next()).await });
     let client = database.connect().await.expect("a client");
-    let listeners = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
-    let began = Instant::now();
-    while client.query_one(listeners, &[]).await.expect("it reads").get::<_, i64>(0) == 0 {
-        assert!(began.elapsed() < LONG, "nobody listens");
-        sleep(Duration::from_millis(10)).await;
-    }
+    postgres::until_somebody_listens(&database).await;
     // Until it asks no more than once a second.
     sleep(Duration::from_millis(2_200)).await;
     let other =

@@ -42,3 +42,15 @@ pub(crate) fn count(variable: &str, otherwise: u64) -> u64 {
 pub(crate) fn seconds(variable: &str, otherwise: u64) -> Duration {
     Duration::from_secs(count(variable, otherwise))
 }
+
+/// Waits until a store's connection listens on `database`.
+pub(crate) async fn until_somebody_listens(database: &Database) {
+    let client = database.connect().await.expect("a client");
+    let listeners = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
+    let waiting = async {
+        while client.query_one(listeners, &[]).await.expect("it reads").get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("somebody listens");
+}
