@@ -109,17 +109,21 @@ impl Model {
         base * oracle::left(self.config.rates[kept.row.class as usize], kept.row.seen, now)
     }
 
-    /// The match of a vector; panics if which one it is hangs on the last digits.
-    fn find_match(&self, vector: &[f32], dedup: Dedup) -> Option<(usize, f64)> {
+    /// The match of a vector. Of those whose similarities differ only as sums in another order do, the one that the
+    /// store `took`; but equal vectors are equal, and there the lowest id is right.
+    fn find_match(&self, vector: &[f32], dedup: Dedup, took: MemoryId) -> Option<(usize, f64)> {
         let all = self.kept.iter().enumerate().map(|(at, kept)| (at, cosine(vector, &kept.row.vector)));
-        let mut matching: Vec<_> = all.filter(|(_, similarity)| *similarity > dedup.threshold).collect();
-        match dedup.pick {
-            MatchPick::First => matching.sort_by_key(|(at, _)| self.kept[*at].row.id),
-            MatchPick::Best => {
-                matching.sort_by(|a, b| b.1.total_cmp(&a.1).then(self.kept[a.0].row.id.cmp(&self.kept[b.0].row.id)));
-            }
+        let matching: Vec<_> = all.filter(|(_, similarity)| *similarity > dedup.threshold).collect();
+        let id = |at: usize| self.kept[at].row.id;
+        if dedup.pick == MatchPick::First {
+            return matching.into_iter().min_by_key(|&(at, _)| id(at));
         }
-        matching.first().copied()
+        let best = matching.iter().map(|&(_, similarity)| similarity).max_by(f64::total_cmp)?;
+        let as_good = || matching.iter().filter(|(_, similarity)| best - similarity < CLOSE);
+        let taken = as_good().find(|&&(at, _)| id(at) == took.0);
+        let (taken, _) = *taken.or_else(|| as_good().min_by_key(|&&(at, _)| id(at)))?;
+        let equal = as_good().filter(|&&(at, _)| self.kept[at].row.vector == self.kept[taken].row.vector);
+        equal.copied().min_by_key(|&(at, _)| id(at))
     }
 
     fn write(
@@ -130,8 +134,9 @@ impl Model {
         class: RetentionClass,
         importance: f32,
         incident: Option<&'static str>,
+        took: MemoryId,
     ) -> Result<Written, Refused> {
-        let found = self.config.dedup.and_then(|dedup| self.find_match(vector, dedup).map(|found| (found, dedup)));
+        let found = self.config.dedup.and_then(|dedup| Some((self.find_match(vector, dedup, took)?, dedup)));
         if let Some(((index, similarity), dedup)) = found {
             if dedup.merge != MergePolicy::KeepFirst {
                 let kept = &self.kept[index];
@@ -283,7 +288,8 @@ fn run(seed: u64, operations: usize) {
                     memory = memory.incident(incident);
                 }
                 let ours = store.write(memory);
-                let theirs = model.write(&vector, (payload, payload_bytes), seen, class, importance, incident);
+                let took = ours.as_ref().map_or(MemoryId(0), Written::id);
+                let theirs = model.write(&vector, (payload, payload_bytes), seen, class, importance, incident, took);
                 match (ours, theirs) {
                     (Ok(ours), Ok(theirs)) => {
                         acknowledged += 1;
