@@ -8,8 +8,9 @@
     reason = "one writer fills memory whose filled part others read; see the module's documentation"
 )]
 
+mod removal;
+
 use std::alloc::{self, Layout};
-use std::collections::HashMap;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -18,8 +19,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::removal::Removals;
 use crate::batch::Header;
-use crate::sync::{AtomicU32, HashSeed, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 /// Data bytes of the first open block; each next one has [`BLOCK_GROWTH`] times as many, up to [`MAX_BLOCK_BYTES`]. What is not used
 /// yet is not touched, and takes no memory.
@@ -27,8 +29,6 @@ const MIN_BLOCK_BYTES: usize = 16 << 10;
 const BLOCK_GROWTH: usize = 16;
 /// Data bytes of an open block at most, unless one append needs more.
 const MAX_BLOCK_BYTES: usize = 4 << 20;
-/// Bytes to be removed before blocks are looked through for what can be freed: it takes as long as there are runs.
-const FREE_EVERY: u64 = if cfg!(event_store_loom) { 0 } else { 64 << 10 };
 /// What a processor maps at once if it is asked to: the first touch of a small page costs more than an append.
 const HUGE_PAGE: usize = 2 << 20;
 /// What an event is taken to need until a block has shown it.
@@ -195,17 +195,7 @@ pub(crate) struct LogWriter {
     open: Open,
     /// Whether the last extent is the open block's and ends where the block's headers end.
     extends_open: bool,
-    /// Removed events of blocks that are not rewritten yet, by the address of the block.
-    removed: HashMap<usize, Removed, HashSeed>,
-    /// Bytes that were removed since blocks were last looked through for what can be freed.
-    removed_since: u64,
-}
-
-/// What is removed of a block.
-#[derive(Debug, Clone, Copy, Default)]
-struct Removed {
-    events: u32,
-    bytes: u64,
+    removals: Removals,
 }
 
 impl fmt::Debug for LogWriter {
@@ -244,14 +234,8 @@ impl Log {
     pub(crate) fn new() -> (Arc<Self>, LogWriter) {
         let log = Arc::new(Self { watermark: AtomicU32::new(0), extents: boxcar::Vec::new() });
         let open = Open::with_capacity(0, 0);
-        let writer = LogWriter {
-            log: Arc::clone(&log),
-            len: 0,
-            open,
-            extends_open: false,
-            removed: HashMap::default(),
-            removed_since: 0,
-        };
+        let removals = Removals::default();
+        let writer = LogWriter { log: Arc::clone(&log), len: 0, open, extends_open: false, removals };
         (log, writer)
     }
 
@@ -317,121 +301,11 @@ impl LogWriter {
         self.len += count;
     }
 
-    /// Counts event `index` as removed; it is there and published.
-    pub(crate) fn count_removed(&mut self, index: u32) {
-        let view = self.log.view();
-        let run = view.run(index, &mut 0);
-        let header = run.event(index).header();
-        let removed = self.removed.entry(run.block_address().addr()).or_default();
-        removed.events += 1;
-        let bytes = (header.data_end() - header.data_start() + size_of::<Header>()) as u64;
-        removed.bytes += bytes;
-        self.removed_since += bytes;
-    }
-
-    /// Bytes that removed events still take.
-    pub(crate) fn removed_bytes(&self) -> u64 {
-        self.removed.values().map(|removed| removed.bytes).sum()
-    }
-
-    /// Frees the memory of blocks of which at least half of the events are removed: what is left of one is copied. Returns the log that
-    /// follows; `None` if there is nothing to free. The open block keeps what it has until another one is open.
-    pub(crate) fn free(&mut self, is_removed: impl Fn(&Header) -> bool) -> Option<Arc<Log>> {
-        if self.removed_since < FREE_EVERY {
-            return None;
-        }
-        self.removed_since = 0;
-        let view = self.log.view();
-        let mut totals: HashMap<usize, u32, HashSeed> = self.removed.keys().map(|block| (*block, 0)).collect();
-        let each_run = |visit: &mut dyn FnMut(Result<Run<'_>, Hole>)| {
-            let (mut index, mut hint) = (0, 0);
-            while index < view.len() {
-                let run = view.run_or_hole(index, &mut hint);
-                index = run.as_ref().map_or_else(|hole| hole.end, |run| run.first + run.headers.len() as u32);
-                visit(run);
-            }
-        };
-        each_run(&mut |run| {
-            let total = run.ok().and_then(|run| Some((totals.get_mut(&run.block_address().addr())?, run)));
-            if let Some((total, run)) = total {
-                *total += run.headers.len() as u32;
-            }
-        });
-        let open = Arc::as_ptr(&self.open.block).addr();
-        let is_freed = |block: usize| {
-            block != open && self.removed.get(&block).is_some_and(|removed| 2 * removed.events >= totals[&block])
-        };
-        let freed: Vec<usize> = self.removed.keys().copied().filter(|block| is_freed(*block)).collect();
-        if freed.is_empty() {
-            return None;
-        }
-
-        let next = Log { watermark: AtomicU32::new(0), extents: boxcar::Vec::new() };
-        let mut in_hole = false;
-        let mut place = |first: u32, extent: Option<(u32, Arc<Block>)>| {
-            // Holes side by side are one.
-            if extent.is_some() || !in_hole {
-                in_hole = extent.is_none();
-                let (offset, block) = extent.unzip();
-                next.extents.push(Extent { first, offset: offset.unwrap_or(0), block });
-            }
-        };
-        let mut index = 0;
-        each_run(&mut |run| {
-            let run = match run {
-                Err(hole) => {
-                    place(index, None);
-                    index = hole.end;
-                    return;
-                }
-                Ok(run) => run,
-            };
-            index = run.first + run.headers.len() as u32;
-            if !freed.contains(&run.block_address().addr()) {
-                place(run.first, Some((run.offset, Arc::clone(run.block))));
-                return;
-            }
-            let block = Arc::new(kept(&run, &is_removed));
-            let mut offset = 0;
-            let mut was_removed = None;
-            for (event, header) in (run.first..).zip(run.headers) {
-                let removed = is_removed(header);
-                if was_removed != Some(removed) {
-                    place(event, (!removed).then(|| (offset, Arc::clone(&block))));
-                    was_removed = Some(removed);
-                }
-                offset += u32::from(!removed);
-            }
-        });
-        for block in freed {
-            self.removed.remove(&block);
-        }
-        // Readers see the same events: they are all written.
-        next.watermark.store(view.len(), Ordering::Release);
-        self.log = Arc::new(next);
-        Some(Arc::clone(&self.log))
-    }
-
     /// Lets readers see everything that is written.
     #[inline]
     pub(crate) fn publish(&mut self) {
         self.log.watermark.store(self.len, Ordering::Release);
     }
-}
-
-/// A block with the events of `run` that are not removed.
-fn kept(run: &Run<'_>, is_removed: impl Fn(&Header) -> bool) -> Block {
-    let (mut headers, mut data) = (Vec::new(), Vec::new());
-    for header in run.headers.iter().filter(|header| !is_removed(header)) {
-        let own = Entry { header, block: run.block }.data();
-        let mut header = *header;
-        header.move_data(data.len() as u32);
-        headers.push(header);
-        data.extend_from_slice(own);
-    }
-    headers.shrink_to_fit();
-    data.shrink_to_fit();
-    Block::adopt(headers, data)
 }
 
 /// Every header's data lie inside `bytes` bytes: what readers rely on.
