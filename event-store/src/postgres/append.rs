@@ -138,22 +138,29 @@ impl Shared {
 
     /// The verdicts of one call, which is repeated as long as the server gives its transaction up.
     async fn judge(self: &Arc<Self>, appends: &[&Append], matches: &[Vec<Match>]) -> Result<Vec<Judged>, Refused> {
-        let judged = match *appends {
-            [append] if let Some(call) = CallForOne::new(append, &self.lock_timeout) => {
-                let parameters = call.parameters();
-                let answer = self.retried(|| self.send(STATEMENT_FOR_ONE, &TYPES_FOR_ONE, &parameters)).await?;
-                verdict_on_one(&answer)
-            }
-            _ => {
-                let mut call = Call::new(true, &self.lock_timeout);
-                for (append, matches) in appends.iter().zip(matches) {
-                    call.add(append, matches);
-                }
-                let parameters = call.parameters();
-                let answer = self.retried(|| self.send(STATEMENT, &TYPES, &parameters)).await?;
-                call.verdicts(&answer)
-            }
+        let alone = match *appends {
+            [append] => CallForOne::new(append, &self.lock_timeout),
+            _ => None,
         };
+        if let Some(call) = alone {
+            let parameters = call.parameters();
+            match self.retried(|| self.send(STATEMENT_FOR_ONE, &TYPES_FOR_ONE, &parameters)).await {
+                // The other function looks before it writes, so it can say what is wrong.
+                Err(Refused::Unavailable { may_be_one: true, .. }) => {}
+                answer => return self.judged(appends, verdict_on_one(&answer?)),
+            }
+        }
+        let mut call = Call::new(true, &self.lock_timeout);
+        for (append, matches) in appends.iter().zip(matches) {
+            call.add(append, matches);
+        }
+        let parameters = call.parameters();
+        let answer = self.retried(|| self.send(STATEMENT, &TYPES, &parameters)).await?;
+        self.judged(appends, call.verdicts(&answer))
+    }
+
+    /// Verdicts that have come. Subscriptions learn of what was written.
+    fn judged(self: &Arc<Self>, appends: &[&Append], judged: Option<Vec<Judged>>) -> Result<Vec<Judged>, Refused> {
         let judged = judged.ok_or_else(|| Refused::Unknown("a strange answer".to_owned()))?;
         self.has_written(appends, &judged);
         Ok(judged)
