@@ -1,2 +1,16 @@
 //! Durable workflows, state machines, a windowed reducer, routing and failure detection in one process, without a server.
 #![forbid(unsafe_code)]
+
+mod engine;
+mod error;
+mod workflow;
+
+pub use engine::{
+    Client, Clock, Conflict, Engine, EngineBuilder, ExecutionInfo, Handle, HandleError, NonDeterminism, Parked,
+    StartOptions, SystemClock, WorkflowState,
+};
+pub use error::{Error, ErrorCode, Outcome};
+pub use workflow::{
+    Attempt, Cancelled, Child, ContinueAsNew, Ctx, ExecutionId, Failure, RetryPolicy, Saga, Shield, SignalFuture, Step,
+    StepError, StepFuture, Timer, Unwound, Workflow, WorkflowError,
+};

@@ -1,0 +1,21 @@
+//! What runs workflows.
+
+mod client;
+mod clock;
+mod driver;
+mod execution;
+mod function;
+mod handle;
+mod journal;
+mod record;
+mod registry;
+mod slots;
+mod steps;
+
+pub use self::client::{Client, Conflict, Engine, EngineBuilder, ExecutionInfo, StartOptions, WorkflowState};
+pub use self::clock::{Clock, SystemClock};
+pub(crate) use self::execution::Execution;
+pub use self::execution::Parked;
+pub use self::handle::{Handle, HandleError};
+pub use self::slots::NonDeterminism;
+pub(crate) use self::slots::{Answer, ChildStart, Kind, NoValue, Start};

@@ -1,0 +1,138 @@
+//! A workflow function that runs: polled once for each record that is delivered, and at nothing else.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, ThreadId};
+
+use bytes::Bytes;
+use event_store::Timestamp;
+
+use super::execution::Execution;
+use super::record::Record;
+use super::slots::NonDeterminism;
+use crate::workflow::WorkflowError;
+
+pub(crate) type BoxFunction = Pin<Box<dyn Future<Output = Result<Bytes, WorkflowError>> + Send>>;
+
+/// How a poll went.
+#[derive(Debug)]
+pub(crate) enum Polled {
+    /// It awaits something.
+    Waits,
+    /// It returned.
+    Returned(Result<Bytes, WorkflowError>),
+    /// It panicked.
+    Panicked(String),
+    /// It awaits something that nobody here can answer.
+    Foreign,
+}
+
+/// See the module.
+pub(crate) struct Function {
+    future: Option<BoxFunction>,
+    root: Arc<Root>,
+    waker: Waker,
+}
+
+/// Wakes the function: what does so from outside of its polls is nothing that its context has made.
+struct Root {
+    /// The thread that polls the function right now.
+    polled_by: std::sync::Mutex<Option<ThreadId>>,
+    again: AtomicBool,
+    is_foreign: AtomicBool,
+    execution: Arc<Execution>,
+}
+
+impl Wake for Root {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let by = *self.polled_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if by == Some(thread::current().id()) {
+            self.again.store(true, Ordering::Relaxed);
+        } else {
+            self.is_foreign.store(true, Ordering::Release);
+            self.execution.waker.wake();
+        }
+    }
+}
+
+impl Function {
+    pub(crate) fn new(future: BoxFunction, execution: Arc<Execution>) -> Self {
+        let root = Arc::new(Root {
+            polled_by: std::sync::Mutex::new(None),
+            again: AtomicBool::new(false),
+            is_foreign: AtomicBool::new(false),
+            execution,
+        });
+        Self { future: Some(future), waker: Waker::from(Arc::clone(&root)), root }
+    }
+
+    /// Whether something woke the function that its context has not made.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.root.is_foreign.load(Ordering::Acquire)
+    }
+
+    /// Delivers `record`, and polls the function.
+    pub(crate) fn deliver(&mut self, record: &Record, at: Timestamp) -> Result<Polled, NonDeterminism> {
+        let wakers = self.root.execution.slots().deliver(record, at)?;
+        self.enter();
+        wakers.into_iter().for_each(Waker::wake);
+        Ok(self.poll_entered())
+    }
+
+    /// Polls the function.
+    pub(crate) fn poll(&mut self) -> Polled {
+        self.enter();
+        self.poll_entered()
+    }
+
+    fn enter(&self) {
+        *self.root.polled_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread::current().id());
+    }
+
+    fn poll_entered(&mut self) -> Polled {
+        let Some(future) = &mut self.future else { return Polled::Waits };
+        let mut cx = Context::from_waker(&self.waker);
+        let polled = loop {
+            self.root.again.store(false, Ordering::Relaxed);
+            let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
+            // A combinator may ask to be polled again at once.
+            if !matches!(polled, Ok(Poll::Pending)) || !self.root.again.load(Ordering::Relaxed) {
+                break polled;
+            }
+        };
+        let polled = match polled {
+            Ok(Poll::Pending) if self.root.execution.slots().awaits_something() => Polled::Waits,
+            Ok(Poll::Pending) => Polled::Foreign,
+            Ok(Poll::Ready(result)) => Polled::Returned(result),
+            Err(panic) => Polled::Panicked(crate::workflow::panic_message(&*panic).to_owned()),
+        };
+        if !matches!(polled, Polled::Waits)
+            && let Some(message) = self.end()
+        {
+            return Polled::Panicked(message);
+        }
+        *self.root.polled_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        polled
+    }
+
+    /// Drops the function wherever it is. Returns what a destructor panicked with.
+    pub(crate) fn end(&mut self) -> Option<String> {
+        let future = self.future.take();
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        dropped.err().map(|panic| crate::workflow::panic_message(&*panic).to_owned())
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,152 @@
+//! The steps of one execution that run or wait for their next attempt.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use event_store::Timestamp;
+
+use super::record::Record;
+use crate::error::ErrorCode;
+use crate::workflow::{Attempt, ExecutionId, RetryPolicy, StepError, StepRun};
+
+struct Running {
+    seq: u32,
+    name: &'static str,
+    run: Pin<Box<dyn StepRun>>,
+    retry: RetryPolicy,
+    timeout: Option<Duration>,
+    /// The attempt that is under way, or the one that comes.
+    attempt: u16,
+    is_under_way: bool,
+    /// When the attempt has to have ended, or begins.
+    alarm: Option<Timestamp>,
+}
+
+#[derive(Default)]
+pub(super) struct Steps {
+    running: Vec<Running>,
+}
+
+impl std::fmt::Debug for Steps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.running.iter().map(|step| step.name)).finish()
+    }
+}
+
+impl Steps {
+    /// Adds a step; `failed` are the attempts that the journal knows of, with the time before which there is no other.
+    pub(super) fn add(
+        &mut self,
+        seq: u32,
+        name: &'static str,
+        run: Pin<Box<dyn StepRun>>,
+        (retry, timeout): (RetryPolicy, Option<Duration>),
+        failed: Option<(u16, Timestamp)>,
+    ) {
+        let (attempt, alarm) = failed.map_or((1, None), |(attempts, at)| (attempts + 1, Some(at)));
+        let alarm = alarm.or(Some(Timestamp::from_micros(i64::MIN)));
+        self.running.push(Running { seq, name, run, retry, timeout, attempt, is_under_way: false, alarm });
+    }
+
+    pub(super) fn abandon(&mut self, seq: u32) {
+        if let Some(at) = self.running.iter().position(|step| step.seq == seq) {
+            let mut step = self.running.swap_remove(at);
+            step.run.as_mut().end();
+        }
+    }
+
+    pub(super) fn is_any_under_way(&self) -> bool {
+        self.running.iter().any(|step| step.is_under_way)
+    }
+
+    pub(super) fn next_alarm(&self) -> Option<Timestamp> {
+        self.running.iter().filter_map(|step| step.alarm).min()
+    }
+
+    /// Begins attempts that are due, if any may begin, ends those that take too long, goes on with the others. What ended is passed to `arrive`.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        execution: &ExecutionId,
+        now: impl Fn() -> Timestamp,
+        may_begin: bool,
+        mut arrive: impl FnMut(Record, Timestamp),
+    ) {
+        let mut at = 0;
+        while at < self.running.len() {
+            let step = &mut self.running[at];
+            let Some(record) = step.poll(cx, execution, &now, may_begin) else {
+                at += 1;
+                continue;
+            };
+            if matches!(record.0, Record::StepDone { .. }) {
+                self.running.swap_remove(at);
+            } else {
+                at += 1;
+            }
+            arrive(record.0, record.1);
+        }
+    }
+}
+
+impl Running {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        execution: &ExecutionId,
+        now: &impl Fn() -> Timestamp,
+        may_begin: bool,
+    ) -> Option<(Record, Timestamp)> {
+        if !self.is_under_way {
+            let due = self.alarm.filter(|_| may_begin)?;
+            if due.as_micros() != i64::MIN && due > now() {
+                return None;
+            }
+            self.is_under_way = true;
+            self.alarm = self.timeout.map(|limit| after(now(), limit));
+            let attempt = Attempt { number: self.attempt, key: format!("{execution}/{}", self.seq) };
+            if let Err(error) = self.run.as_mut().begin(attempt) {
+                return Some(self.failed(error, now()));
+            }
+        }
+        match self.run.as_mut().poll(cx) {
+            Poll::Ready(Ok(value)) => {
+                let name = Cow::Borrowed(self.name);
+                Some((Record::StepDone { seq: self.seq, attempt: self.attempt, name, outcome: Ok(value) }, now()))
+            }
+            Poll::Ready(Err(error)) => Some(self.failed(error, now())),
+            Poll::Pending => {
+                let limit = self.timeout?;
+                let now = now();
+                if self.alarm.is_some_and(|alarm| alarm > now) {
+                    return None;
+                }
+                self.run.as_mut().end();
+                let error = StepError::retryable(format!("no result in {limit:?}")).code(ErrorCode::Timeout);
+                Some(self.failed(error, now))
+            }
+        }
+    }
+
+    fn failed(&mut self, error: StepError, now: Timestamp) -> (Record, Timestamp) {
+        let (seq, attempt, name) = (self.seq, self.attempt, Cow::Borrowed(self.name));
+        let record = if error.is_retryable && attempt < self.retry.attempts {
+            let retry_at = after(now, self.retry.pause(attempt, fastrand::f64()));
+            self.is_under_way = false;
+            self.attempt += 1;
+            self.alarm = Some(retry_at);
+            Record::AttemptFailed { seq, attempt, name, failure: error.failure, retry_at }
+        } else {
+            Record::StepDone { seq, attempt, name, outcome: Err(error.failure) }
+        };
+        (record, now)
+    }
+}
+
+/// `duration` behind `time`.
+pub(super) fn after(time: Timestamp, duration: Duration) -> Timestamp {
+    let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(time.as_micros().saturating_add(micros))
+}
