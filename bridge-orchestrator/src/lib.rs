@@ -1,4 +1,4 @@
-//! Durable workflows, state machines, a windowed reducer, routing and failure detection in one process, without a server.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod engine;

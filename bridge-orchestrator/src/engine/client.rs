@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::clock::{Clock, SystemClock};
 use super::driver::{Begin, drive};
-use super::execution::{Execution, Mail, Standing};
+use super::execution::{Done, Execution, Mail, Standing};
 use super::handle::Handle;
 use super::record::{Cause, Started, event_type, kind};
 use super::registry::Registry;
@@ -191,10 +191,6 @@ impl<S: EventStore> Core<S> {
         lock(&self.shards[hash as usize % SHARDS])
     }
 
-    fn find(&self, id: &ExecutionId) -> Option<Arc<Execution>> {
-        self.shard(id).get(id).cloned()
-    }
-
     /// The execution of the id, and whether it is new here.
     fn find_or_add(&self, id: &ExecutionId) -> (Arc<Execution>, bool) {
         let mut shard = self.shard(id);
@@ -221,7 +217,6 @@ impl<S: EventStore> Core<S> {
 
     /// The driver is at its end.
     pub(super) fn let_go(self: &Arc<Self>, execution: &Arc<Execution>, standing: Standing) {
-        let has_ended = matches!(standing, Standing::Ended(_));
         let is_parked = matches!(standing, Standing::Parked(_));
         if !is_parked {
             self.shard(execution.id()).remove(execution.id());
@@ -233,13 +228,10 @@ impl<S: EventStore> Core<S> {
             refuse(mail, Error::NotFound(execution.id().clone()));
         }
         self.gone.notify(usize::MAX);
-        if has_ended {
-            self.retain(execution.id());
-        }
     }
 
     /// Notes an end, and removes those that are too many or too old.
-    fn retain(self: &Arc<Self>, id: &ExecutionId) {
+    pub(super) fn retain(self: &Arc<Self>, id: &ExecutionId) {
         let now = self.clock.now();
         let mut ended = lock(&self.ended);
         ended.push_back((now, id.clone()));
@@ -356,7 +348,7 @@ impl<S: EventStore> Core<S> {
         core: &Arc<Self>,
         execution: &Arc<Execution>,
         children: Vec<ExecutionId>,
-        (cause, mut told, done): (Cause, Vec<ExecutionId>, Option<oneshot::Sender<Result<(), Error>>>),
+        (cause, mut told, done): (Cause, Vec<ExecutionId>, Option<Done>),
     ) {
         let (core, execution) = (Arc::clone(core), Arc::clone(execution));
         let runtime = core.runtime.clone();

@@ -53,6 +53,8 @@ pub(super) enum Begin {
 enum End {
     /// The execution has ended.
     Ended(Result<Bytes, Failure>),
+    /// It had ended before.
+    WasEnded(Result<Bytes, Failure>),
     /// It goes on with another run, as whose owner nothing changes.
     Continued(Box<History>),
     /// Its function panicked.
@@ -80,7 +82,11 @@ pub(super) async fn drive<S: EventStore>(core: Arc<Core<S>>, execution: Arc<Exec
             Err(end) => end,
         };
         match end {
-            End::Ended(outcome) => break Standing::Ended(outcome),
+            End::Ended(outcome) => {
+                core.retain(execution.id());
+                break Standing::Ended(outcome);
+            }
+            End::WasEnded(outcome) => break Standing::Ended(outcome),
             End::Continued(_) => unreachable!("it was taken above"),
             End::Panicked(message) => {
                 core.counters.panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -131,7 +137,7 @@ async fn load<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<Execution>, be
                 pause = (pause * 2).min(LONGEST_PAUSE);
             };
             if let Some(end) = history.end {
-                return Err(End::Ended(end));
+                return Err(End::WasEnded(end));
             }
             let (workflow, version) = (&history.started.workflow, history.started.code_version);
             // What nobody here can run waits for somebody who can, and burns no attempt.

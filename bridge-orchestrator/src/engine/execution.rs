@@ -13,6 +13,9 @@ use super::slots::{NonDeterminism, Slots};
 use crate::error::Error;
 use crate::workflow::{ExecutionId, Failure};
 
+/// Tells whoever waits that something is in the journal.
+pub(crate) type Done = oneshot::Sender<Result<(), Error>>;
+
 /// Something for the driver.
 pub(crate) enum Mail {
     Signal {

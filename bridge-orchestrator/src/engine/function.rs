@@ -16,6 +16,9 @@ use super::record::Record;
 use super::slots::NonDeterminism;
 use crate::workflow::WorkflowError;
 
+/// Polls in a row, at most.
+const MAX_POLLS: u32 = 10_000;
+
 pub(crate) type BoxFunction = Pin<Box<dyn Future<Output = Result<Bytes, WorkflowError>> + Send>>;
 
 /// How a poll went.
@@ -100,16 +103,18 @@ impl Function {
     fn poll_entered(&mut self) -> Polled {
         let Some(future) = &mut self.future else { return Polled::Waits };
         let mut cx = Context::from_waker(&self.waker);
+        // A combinator may ask to be polled again at once; what asks without end waits for something else than the context.
+        let mut polls = 0;
         let polled = loop {
             self.root.again.store(false, Ordering::Relaxed);
             let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));
-            // A combinator may ask to be polled again at once.
-            if !matches!(polled, Ok(Poll::Pending)) || !self.root.again.load(Ordering::Relaxed) {
+            polls += 1;
+            if !matches!(polled, Ok(Poll::Pending)) || polls == MAX_POLLS || !self.root.again.load(Ordering::Relaxed) {
                 break polled;
             }
         };
         let polled = match polled {
-            Ok(Poll::Pending) if self.root.execution.slots().awaits_something() => Polled::Waits,
+            Ok(Poll::Pending) if polls < MAX_POLLS && self.root.execution.slots().awaits_something() => Polled::Waits,
             Ok(Poll::Pending) => Polled::Foreign,
             Ok(Poll::Ready(result)) => Polled::Returned(result),
             Err(panic) => Polled::Panicked(crate::workflow::panic_message(&*panic).to_owned()),
