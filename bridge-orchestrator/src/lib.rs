@@ -14,3 +14,5 @@ pub use workflow::{
     Attempt, Cancelled, Child, ContinueAsNew, Ctx, ExecutionId, Failure, RetryPolicy, Saga, Shield, SignalFuture, Step,
     StepError, StepFuture, Timer, Unwound, Workflow, WorkflowError,
 };
+pub mod route;
+mod sync;
