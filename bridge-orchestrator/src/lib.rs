@@ -14,5 +14,6 @@ pub use workflow::{
     Attempt, Cancelled, Child, ContinueAsNew, Ctx, ExecutionId, Failure, RetryPolicy, Saga, Shield, SignalFuture, Step,
     StepError, StepFuture, Timer, Unwound, Workflow, WorkflowError,
 };
+pub mod heartbeat;
 pub mod route;
 mod sync;
