@@ -14,6 +14,7 @@ pub use workflow::{
     Attempt, Cancelled, Child, ContinueAsNew, Ctx, ExecutionId, Failure, RetryPolicy, Saga, Shield, SignalFuture, Step,
     StepError, StepFuture, Timer, Unwound, Workflow, WorkflowError,
 };
+pub mod health;
 pub mod heartbeat;
 pub mod route;
 mod sync;
