@@ -18,3 +18,4 @@ pub mod health;
 pub mod heartbeat;
 pub mod route;
 mod sync;
+mod time;

@@ -45,6 +45,15 @@ fn the_fifth_failure_opens_it_for_sixty_seconds() {
 }
 
 #[test]
+fn a_closed_breaker_reads_no_clock() {
+    let (breaker, now) = (breaker(), Instant::now());
+    breaker.permit_by(|| panic!("nobody needs the time")).expect("closed").succeeded();
+    fail(&breaker, 5, now);
+    assert!(breaker.permit_by(|| now).is_err());
+    assert!(breaker.permit_by(|| now + RESET).is_ok());
+}
+
+#[test]
 fn failures_leave_the_window_with_the_outcomes_that_follow() {
     let breaker = CircuitBreaker::builder().window(10).build().expect("valid");
     let now = Instant::now();

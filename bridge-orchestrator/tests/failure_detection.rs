@@ -23,7 +23,9 @@ fn beat(detector: &mut PhiDetector<u32>, start: Instant, nodes: std::ops::Range<
 }
 
 fn names(transitions: &[Transition<u32>], to: NodeStatus) -> Vec<u32> {
-    transitions.iter().filter(|one| one.to == to).map(|one| one.node).collect()
+    let mut names: Vec<u32> = transitions.iter().filter(|one| one.to == to).map(|one| one.node).collect();
+    names.sort_unstable();
+    names
 }
 
 #[test]

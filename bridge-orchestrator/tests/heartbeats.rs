@@ -180,7 +180,7 @@ fn figures_are_read_again_when_they_are_too_old() {
     let start = Instant::now();
     let used = Arc::new(AtomicU64::new(0));
     let source = Arc::clone(&used);
-    let usage = move || Ok(Usage { cpu_time: SECOND * source.load(Ordering::Relaxed) as u32, memory: 7 });
+    let usage = move || Ok(Usage { cpu_time: SECOND * source.load(Ordering::Relaxed) as u32, memory: 7 << 10 });
     let resources = Resources::from_source(10 * SECOND, start, usage).expect("succeeds");
     used.store(5, Ordering::Relaxed);
     assert_eq!((resources.figures(start + 9 * SECOND).cpu, resources.reads()), (0.0, 1));
@@ -194,12 +194,12 @@ fn figures_are_read_again_when_they_are_too_old() {
 fn a_reading_that_fails_leaves_the_old_figures_and_is_counted() {
     let (start, calls) = (Instant::now(), AtomicU64::new(0));
     let usage = move || match calls.fetch_add(1, Ordering::Relaxed) {
-        0 => Ok(Usage { cpu_time: Duration::ZERO, memory: 7 }),
+        0 => Ok(Usage { cpu_time: Duration::ZERO, memory: 7 << 10 }),
         _ => Err(std::io::Error::other("out of descriptors")),
     };
     let resources = Resources::from_source(SECOND, start, usage).expect("the first succeeds");
-    assert_eq!((resources.figures(start + SECOND).memory, resources.failures(), resources.reads()), (7, 1, 2));
-    assert_eq!((resources.figures(start + SECOND).memory, resources.reads()), (7, 2), "not again at once");
+    assert_eq!((resources.figures(start + SECOND).memory, resources.failures(), resources.reads()), (7 << 10, 1, 2));
+    assert_eq!((resources.figures(start + SECOND).memory, resources.reads()), (7 << 10, 2), "not again at once");
     let failing = Resources::from_source(SECOND, start, || Err(std::io::Error::other("none")));
     assert!(matches!(failing, Err(HeartbeatError::Unreadable(_))));
 }

@@ -9,6 +9,7 @@ use crossbeam_utils::CachePadded;
 use super::RouteError;
 use super::ewma::PeakEwma;
 use crate::sync::{AtomicU32, Ordering};
+use crate::time::nanos_since;
 
 /// Spreads calls over endpoints: of two drawn at random, the one that costs less gets the call.
 ///
@@ -195,7 +196,7 @@ impl<E> Balancer<E> {
     /// Nanoseconds since this balancer was built; none before.
     #[inline]
     fn nanos(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.epoch).as_nanos() as u64
+        nanos_since(self.epoch, now)
     }
 }
 
@@ -230,7 +231,7 @@ impl<E> Guard<'_, E> {
     }
 
     fn latency(&self, now: Instant) -> f32 {
-        now.saturating_duration_since(self.since).as_nanos() as f32
+        nanos_since(self.since, now) as f32
     }
 }
 

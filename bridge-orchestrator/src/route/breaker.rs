@@ -193,8 +193,17 @@ impl CircuitBreaker {
     /// [`Refused`] while it is open, and half-open when all probes have been let through.
     #[inline]
     pub fn permit(&self, now: Instant) -> Result<Permit<'_>, Refused> {
+        self.permit_by(|| now)
+    }
+
+    /// The same for a caller that has not read the clock: it is read only if the breaker is not closed, for example by `Instant::now`.
+    ///
+    /// # Errors
+    /// As [`CircuitBreaker::permit`].
+    #[inline]
+    pub fn permit_by(&self, clock: impl FnOnce() -> Instant) -> Result<Permit<'_>, Refused> {
         let word = self.load();
-        if word.state() == CLOSED { Ok(self.admit(word)) } else { self.probe(word, now) }
+        if word.state() == CLOSED { Ok(self.admit(word)) } else { self.probe(word, clock()) }
     }
 
     /// What it does at this moment.

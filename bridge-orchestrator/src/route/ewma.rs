@@ -77,7 +77,19 @@ fn decay(now: u32, then: u32, rate: f32) -> f32 {
     if now == then || is_later(then, now) {
         return 1.0;
     }
-    (-(now.wrapping_sub(then) as f32) * UNIT_NANOS * rate).exp()
+    exp(-(now.wrapping_sub(then) as f32) * UNIT_NANOS * rate)
+}
+
+/// `e^x` for `x <= 0`, to one part in ten thousand: a power of two as the exponent of a float, and a polynomial for what is left. The library's is
+/// a call, and takes five times as long.
+#[inline]
+fn exp(x: f32) -> f32 {
+    let power = (x * std::f32::consts::LOG2_E).max(-126.0);
+    // To the nearest: a cast cuts off, and `floor` is a call where the processor may be an old one.
+    let whole = (power - 0.5) as i32;
+    let rest = (power - whole as f32) * std::f32::consts::LN_2;
+    let polynomial = 1.0 + rest * (1.0 + rest * (0.5 + rest * (1.0 / 6.0 + rest * (1.0 / 24.0 + rest / 120.0))));
+    polynomial * f32::from_bits(((whole + 127) as u32) << 23)
 }
 
 fn pack(cost: f32, time: u32) -> u64 {
@@ -97,6 +109,16 @@ mod tests {
 
     fn close(found: f32, expected: f64) {
         assert!((f64::from(found) - expected).abs() <= expected * 1e-3, "{found} instead of {expected}");
+    }
+
+    #[test]
+    fn the_exponential_is_that_of_the_library() {
+        for step in 0..=8_000 {
+            let x = -(step as f32) / 100.0;
+            let (found, expected) = (exp(x), x.exp());
+            assert!((found - expected).abs() <= expected * 1e-4, "e^{x} is {expected}, not {found}");
+        }
+        assert!(exp(-1e9) < 1e-37 && exp(0.0) == 1.0);
     }
 
     #[test]
