@@ -130,7 +130,7 @@ impl<E> Balancer<E> {
     /// The endpoint for the next call, which counts as under way until the guard is told how it ended.
     #[inline]
     pub fn pick(&self, now: Instant) -> Guard<'_, E> {
-        let (one, other) = self.draw();
+        let ((one, other), now) = (self.draw(), self.nanos(now));
         self.guard(self.cheaper(one, other, now), now)
     }
 
@@ -140,7 +140,7 @@ impl<E> Balancer<E> {
     /// from a random one on, and the first two that are allowed are compared.
     #[inline]
     pub fn pick_where(&self, now: Instant, mut allowed: impl FnMut(&E) -> bool) -> Option<Guard<'_, E>> {
-        let (one, other) = self.draw();
+        let ((one, other), now) = (self.draw(), self.nanos(now));
         let chosen = match (allowed(&self.endpoints[one].value), allowed(&self.endpoints[other].value)) {
             (true, true) => self.cheaper(one, other, now),
             (true, false) => one,
@@ -180,14 +180,13 @@ impl<E> Balancer<E> {
     }
 
     #[inline]
-    fn cheaper(&self, one: usize, other: usize, now: Instant) -> usize {
-        let now = self.nanos(now);
+    fn cheaper(&self, one: usize, other: usize, now: u64) -> usize {
         let load = |at: usize| self.endpoints[at].load.now(now, self.rate);
         if load(other) < load(one) { other } else { one }
     }
 
     #[inline]
-    fn guard(&self, at: usize, now: Instant) -> Guard<'_, E> {
+    fn guard(&self, at: usize, now: u64) -> Guard<'_, E> {
         let endpoint = &self.endpoints[at];
         endpoint.load.pending.fetch_add(1, Ordering::Relaxed);
         Guard { balancer: self, endpoint, since: now, told: false }
@@ -209,7 +208,8 @@ impl<E> Balancer<E> {
 pub struct Guard<'a, E> {
     balancer: &'a Balancer<E>,
     endpoint: &'a Endpoint<E>,
-    since: Instant,
+    /// Nanoseconds as the balancer counts them.
+    since: u64,
     told: bool,
 }
 
@@ -218,20 +218,20 @@ impl<E> Guard<'_, E> {
     #[inline]
     pub fn succeeded(mut self, now: Instant) {
         self.told = true;
-        let latency = self.latency(now);
-        self.endpoint.load.cost.observe(latency, self.balancer.nanos(now), self.balancer.rate);
+        let now = self.balancer.nanos(now);
+        self.endpoint.load.cost.observe(self.latency(now), now, self.balancer.rate);
     }
 
     /// The call failed: its latency counts as the penalty at least.
     #[inline]
     pub fn failed(mut self, now: Instant) {
         self.told = true;
-        let latency = self.latency(now).max(self.balancer.penalty);
-        self.endpoint.load.cost.observe(latency, self.balancer.nanos(now), self.balancer.rate);
+        let now = self.balancer.nanos(now);
+        self.endpoint.load.cost.observe(self.latency(now).max(self.balancer.penalty), now, self.balancer.rate);
     }
 
-    fn latency(&self, now: Instant) -> f32 {
-        nanos_since(self.since, now) as f32
+    fn latency(&self, now: u64) -> f32 {
+        now.saturating_sub(self.since) as f32
     }
 }
 
@@ -248,8 +248,8 @@ impl<E> Drop for Guard<'_, E> {
     fn drop(&mut self) {
         self.endpoint.load.pending.fetch_sub(1, Ordering::Relaxed);
         if !self.told {
-            let now = Instant::now();
-            self.endpoint.load.cost.observe_at_least(self.latency(now), self.balancer.nanos(now), self.balancer.rate);
+            let now = self.balancer.nanos(Instant::now());
+            self.endpoint.load.cost.observe_at_least(self.latency(now), now, self.balancer.rate);
         }
     }
 }
@@ -262,6 +262,6 @@ impl<E: fmt::Debug> fmt::Debug for Balancer<E> {
 
 impl<E: fmt::Debug> fmt::Debug for Guard<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("endpoint", &self.endpoint.value).field("since", &self.since).finish()
+        f.debug_struct("Guard").field("endpoint", &self.endpoint.value).finish_non_exhaustive()
     }
 }
