@@ -1,0 +1,50 @@
+//! The benchmarks of one contender.
+
+use std::process::ExitCode;
+
+use harness::{Bench, BenchError, Suite};
+
+use crate::{Balances, Breaks, Detects, balancing, breaking, detecting};
+
+/// What one contender does; works that it cannot do are not in it.
+#[derive(Debug)]
+#[must_use]
+pub struct Contest {
+    peer: &'static str,
+    suite: Suite,
+}
+
+impl Contest {
+    /// `peer` is the last part of the ids.
+    pub fn of(peer: &'static str) -> Self {
+        Self { peer, suite: Suite::new() }
+    }
+
+    /// The contender spreads calls over endpoints.
+    pub fn balances<B: Balances>(self) -> Self {
+        self.add("balance/3", |bench| balancing::measure::<B>(bench, 3))
+            .add("balance/1000", |bench| balancing::measure::<B>(bench, 1000))
+    }
+
+    /// The contender guards calls.
+    pub fn breaks<B: Breaks>(self) -> Self {
+        self.add("breaker", breaking::measure::<B>)
+    }
+
+    /// The contender watches for heartbeats.
+    pub fn detects<D: Detects>(self) -> Self {
+        self.add("heartbeat/1000", |bench| detecting::measure::<D>(bench, 1_000))
+            .add("heartbeat/10000", |bench| detecting::measure::<D>(bench, 10_000))
+    }
+
+    /// Runs what the command line asks for.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        self.suite.run()
+    }
+
+    fn add(self, work: &str, measure: impl Fn(&mut Bench) -> Result<(), BenchError> + 'static) -> Self {
+        let id = format!("peers/bridge-orchestrator/{work}/{}", self.peer);
+        Self { suite: self.suite.bench(id, measure), ..self }
+    }
+}

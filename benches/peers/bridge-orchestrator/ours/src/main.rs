@@ -1,0 +1,69 @@
+//! Routing and failure detection of this repository.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use bridge_orchestrator::heartbeat::PhiDetector;
+use bridge_orchestrator::route::{Balancer, CircuitBreaker};
+use bridge_orchestrator_contest::{Balances, Breaks, Contest, Detects};
+
+fn main() -> ExitCode {
+    Contest::of("ours").balances::<Endpoints>().breaks::<Breaker>().detects::<Detector>().run()
+}
+
+struct Endpoints(Balancer<u64>);
+
+impl Balances for Endpoints {
+    const NOTE: &'static str = "Balancer, the clock read at both ends of a call";
+
+    fn over(endpoints: u64) -> Self {
+        Self(Balancer::new(0..endpoints).expect("endpoints"))
+    }
+
+    fn call(&mut self, calls: u64, answered: &mut [u64]) {
+        for _ in 0..calls {
+            let endpoint = self.0.pick(Instant::now());
+            answered[*endpoint as usize] += 1;
+            endpoint.succeeded(Instant::now());
+        }
+    }
+}
+
+struct Breaker(CircuitBreaker);
+
+impl Breaks for Breaker {
+    const NOTE: &'static str = "CircuitBreaker: 5 failures among the last 48 outcomes";
+
+    fn closed() -> Self {
+        Self(CircuitBreaker::builder().build().expect("valid"))
+    }
+
+    fn call(&self, call: impl FnOnce() -> Result<u64, u64>) -> Option<Result<u64, u64>> {
+        let permit = self.0.permit_by(Instant::now).ok()?;
+        let result = call();
+        match result {
+            Ok(_) => permit.succeeded(),
+            Err(_) => permit.failed(Instant::now()),
+        }
+        Some(result)
+    }
+}
+
+struct Detector(PhiDetector<u64>);
+
+impl Detects for Detector {
+    const NOTE: &'static str = "PhiDetector: exponentially weighted mean and variance a node";
+
+    fn new(now: Instant) -> Self {
+        let builder = PhiDetector::builder().expected_interval(Duration::from_secs(1));
+        Self(builder.build(now).expect("valid"))
+    }
+
+    fn heartbeat(&mut self, node: u64, at: Instant) {
+        self.0.heartbeat(&node, at).expect("room");
+    }
+
+    fn phi(&self, node: u64, now: Instant) -> f64 {
+        self.0.phi(&node, now).expect("known")
+    }
+}
