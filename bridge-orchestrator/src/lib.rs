@@ -19,3 +19,4 @@ pub mod heartbeat;
 pub mod route;
 mod sync;
 mod time;
+pub mod fsm;
