@@ -1,13 +1,13 @@
 //! What is left of executions when their engine, their function or their code ends.
 
-mod support;
+mod in_memory;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bridge_orchestrator::{Ctx, HandleError, Parked, StartOptions, StepError, Workflow, WorkflowError, WorkflowState};
 use futures::future::select;
-use support::{engine, engine_since, id, kinds, run, store};
+use in_memory::{engine, engine_since, id, kinds, run, store};
 use tokio::time::Instant;
 
 /// Takes as many signals as it is told, within a time.

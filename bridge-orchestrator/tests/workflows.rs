@@ -1,6 +1,6 @@
 //! What workflows can do.
 
-mod support;
+mod in_memory;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use bridge_orchestrator::{
 use event_store::{EventStore as _, Read};
 use futures::StreamExt as _;
 use futures::future::{Either, join_all, select};
-use support::{engine, id, journal, kinds, run, store};
+use in_memory::{engine, id, journal, kinds, run, store};
 use tokio::time::Instant;
 
 struct ThreeSteps;
