@@ -20,3 +20,4 @@ pub mod route;
 mod sync;
 mod time;
 pub mod fsm;
+pub mod reduce;
