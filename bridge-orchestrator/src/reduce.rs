@@ -40,14 +40,19 @@
 //! Each item reports the state of its workflow. It is compared without regard to case; the same state again is no transition. A state that
 //! the [machine](crate::fsm) does not lead to is refused and counted, and the workflow keeps the one that it has. States are
 //! taken in the order of arrival, whatever the windows. A workflow that is seen for the first time is taken over in the state that it reports.
+//!
+//! # Durability
+//! A [`DurableReducer`] writes each call and its intents to an event store as one append: a transactional outbox.
 
 mod changes;
 mod distinct;
+mod durable;
 mod error;
 mod group;
 mod intent;
 mod intern;
 mod item;
+mod journal;
 mod options;
 mod recent;
 mod reducer;
@@ -59,6 +64,7 @@ mod summary;
 mod window;
 mod workflows;
 
+pub use durable::{DurableError, DurableReducer, StatePersisted};
 pub use error::{OptionsError, ReduceError};
 pub use event_store::Timestamp;
 pub use group::{CustomKey, GroupBy};

@@ -30,7 +30,7 @@ use crate::fsm::Machine;
 ///
 /// # Memory
 /// Windows hold their groups until the watermark and the lateness have passed them, with every text that they have to tell apart: distinct
-/// counts are exact. [`Windowing::Global`] never ends, so it grows with the distinct texts that it sees. Once windows
+/// counts are exact. [`Windowing::Global`](super::Windowing::Global) never ends, so it grows with the distinct texts that it sees. Once windows
 /// are gone, texts that no other window has are forgotten, and so are workflows in a terminal state; of the others at most
 /// [`ReducerBuilder::max_workflows`] are kept.
 ///
@@ -52,7 +52,7 @@ pub struct Reducer {
     pub(super) dropped: Vec<usize>,
     pub(super) is_recovered: bool,
     /// Texts at which the next look for forgettable ones is due.
-    forget_at: usize,
+    pub(super) forget_at: usize,
 }
 
 /// What became of all items: `items = on_time + late_accepted + dropped_late`.
@@ -185,14 +185,15 @@ impl Reducer {
     /// taken.
     ///
     /// # Errors
-    /// [`ReduceError::UnknownState`]; states before it were taken.
+    /// [`ReduceError::UnknownState`]; none was taken.
     pub fn recover<'s>(&mut self, states: impl IntoIterator<Item = (&'s str, &'s str)>) -> Result<usize, ReduceError> {
-        let mut taken = 0;
-        for (workflow, name) in states {
+        let known = |(workflow, name): (&'s str, &str)| {
             let state = self.machine.state(name).ok_or_else(|| ReduceError::UnknownState(name.to_owned()))?;
-            taken += usize::from(self.workflows.recover(workflow, state, &self.machine));
-        }
-        Ok(taken)
+            Ok((workflow, state))
+        };
+        let states: Vec<_> = states.into_iter().map(known).collect::<Result<_, _>>()?;
+        let taken = states.iter().filter(|(workflow, state)| self.workflows.recover(workflow, *state, &self.machine));
+        Ok(taken.count())
     }
 
     /// What became of all items.

@@ -19,6 +19,8 @@ pub(super) struct State {
     workflow_counts: WorkflowCounts,
     totals: Totals,
     watermark: i64,
+    /// Forgetting goes on as it would have: whether a workflow is known decides what its next state means.
+    forget_at: usize,
     windows: Windows,
 }
 
@@ -98,8 +100,17 @@ impl Reducer {
             workflow_counts: self.workflows.counts,
             totals: self.totals,
             watermark: self.rules.watermark,
+            forget_at: self.forget_at,
             windows: Windows::of(&self.store),
         }
+    }
+
+    /// Takes over what a reducer held. This one has the same options and is fresh.
+    pub(super) fn restore(&mut self, state: State) -> Result<(), ReduceError> {
+        self.rules.watermark = state.watermark;
+        self.forget_at = state.forget_at;
+        self.is_recovered = true;
+        self.absorb(state)
     }
 
     fn absorb(&mut self, state: State) -> Result<(), ReduceError> {
