@@ -3,6 +3,13 @@
 
 mod engine;
 mod error;
+pub mod fsm;
+pub mod health;
+pub mod heartbeat;
+pub mod reduce;
+pub mod route;
+mod sync;
+mod time;
 mod workflow;
 
 pub use engine::{
@@ -14,10 +21,3 @@ pub use workflow::{
     Attempt, Cancelled, Child, ContinueAsNew, Ctx, ExecutionId, Failure, RetryPolicy, Saga, Shield, SignalFuture, Step,
     StepError, StepFuture, Timer, Unwound, Workflow, WorkflowError,
 };
-pub mod health;
-pub mod heartbeat;
-pub mod route;
-mod sync;
-mod time;
-pub mod fsm;
-pub mod reduce;

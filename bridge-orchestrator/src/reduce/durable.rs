@@ -8,7 +8,7 @@ use event_store::{
     Append, AppendError, Appended, EventStore, EventType, ExpectedVersion, NameError, NewEvent, Read, ReadError,
     RecordedEvent, RemoveError, StreamId, StreamVersion, Timestamp,
 };
-use futures_core::Stream;
+use futures_util::Stream;
 
 use super::error::{OptionsError, ReduceError};
 use super::intent::Output;
