@@ -72,5 +72,5 @@ pub use intent::{GroupView, Intent, MAX_SAMPLE, Output, PaneView, StateDelta, Te
 pub use item::Item;
 pub use options::ReducerBuilder;
 pub use reducer::{Reducer, Totals};
-pub use window::{Accumulation, Firing, LateFiring, MAX_WINDOW, Trigger, Window, Windowing};
+pub use window::{Accumulation, Firing, LateFiring, MAX_WINDOW, Window, Windowing};
 pub use workflows::WorkflowCounts;

@@ -77,7 +77,7 @@ impl Window {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Firing {
-    /// Before the end of its window, by [`Trigger::early_every`].
+    /// Before the end of its window, by [`ReducerBuilder::early_every`](super::ReducerBuilder::early_every).
     Early,
     /// The watermark passed its end, or a count window is full, or the reducer was finished.
     OnTime,
@@ -87,11 +87,11 @@ pub enum Firing {
 
 /// When panes are fired besides the end of their window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Trigger {
-    /// Also after so many items since it was last fired. None unless set.
-    pub early_every: Option<u64>,
+pub(super) struct Trigger {
+    /// Also after so many items since it was last fired.
+    pub(super) early_every: Option<u64>,
     /// What late items do.
-    pub late: LateFiring,
+    pub(super) late: LateFiring,
 }
 
 /// When panes to which late items came are fired again.
