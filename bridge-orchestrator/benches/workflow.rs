@@ -1,18 +1,17 @@
 //! What a durable workflow costs with its journal in memory. Every workflow's output is checked, and their sum is the proof.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_orchestrator::{Client, Ctx, Engine, ExecutionId, StartOptions, StepError, Workflow, WorkflowError};
-use event_store::{DynEventStore, MemoryStore};
+use event_store::MemoryStore;
 use harness::{Bench, BenchError, Suite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-type Store = Arc<dyn DynEventStore>;
+type Store = MemoryStore;
 
 /// Workflows after which an engine and its store are replaced, so that the journals stay within some ten megabytes.
 const WORKFLOWS_A_ROUND: u64 = 2_000;
@@ -53,8 +52,7 @@ fn name(number: u64) -> ExecutionId {
 }
 
 async fn engine() -> (Engine<Store>, Client<Store>) {
-    let store: Store = Arc::new(MemoryStore::new());
-    let engine = Engine::builder(store).register::<ThreeSteps>().register::<Services>();
+    let engine = Engine::builder(MemoryStore::new()).register::<ThreeSteps>().register::<Services>();
     let engine = engine.start().await.expect("starts");
     let client = engine.client();
     (engine, client)

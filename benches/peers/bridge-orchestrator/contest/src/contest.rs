@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use harness::{Bench, BenchError, Suite};
 
-use crate::{Balances, Breaks, Detects, balancing, breaking, detecting};
+use crate::{Balances, Breaks, Detects, Steps, balancing, breaking, detecting, transition};
 
 /// What one contender does; works that it cannot do are not in it.
 #[derive(Debug)]
@@ -35,6 +35,11 @@ impl Contest {
     pub fn detects<D: Detects>(self) -> Self {
         self.add("heartbeat/1000", |bench| detecting::measure::<D>(bench, 1_000))
             .add("heartbeat/10000", |bench| detecting::measure::<D>(bench, 10_000))
+    }
+
+    /// The contender is a state machine.
+    pub fn steps<S: Steps + 'static>(self) -> Self {
+        self.add("fsm/transition", transition::measure::<S>)
     }
 
     /// Runs what the command line asks for.

@@ -1,14 +1,15 @@
-//! Routing and failure detection of this repository.
+//! Routing, failure detection and state machines of this repository.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use bridge_orchestrator::fsm::{Definition, EventId, Machine, StateId};
 use bridge_orchestrator::heartbeat::PhiDetector;
 use bridge_orchestrator::route::{Balancer, CircuitBreaker};
-use bridge_orchestrator_contest::{Balances, Breaks, Contest, Detects};
+use bridge_orchestrator_contest::{Balances, Breaks, Contest, Detects, Event, Steps};
 
 fn main() -> ExitCode {
-    Contest::of("ours").balances::<Endpoints>().breaks::<Breaker>().detects::<Detector>().run()
+    Contest::of("ours").balances::<Endpoints>().breaks::<Breaker>().detects::<Detector>().steps::<Loaded>().run()
 }
 
 struct Endpoints(Balancer<u64>);
@@ -65,5 +66,49 @@ impl Detects for Detector {
 
     fn phi(&self, node: u64, now: Instant) -> f64 {
         self.0.phi(&node, now).expect("known")
+    }
+}
+
+struct Loaded {
+    machine: Machine,
+    state: StateId,
+}
+
+impl Steps for Loaded {
+    const NOTE: &'static str = "a definition loaded at run time";
+    type Input = EventId;
+
+    fn new() -> Self {
+        let text = r#"{
+            "initial": "PENDING",
+            "states": ["PENDING", "PROCESSING", "COMPLETED", "FAILED"],
+            "terminal": ["COMPLETED", "FAILED"],
+            "transitions": [
+                {"from": "PENDING", "event": "start", "to": "PROCESSING"},
+                {"from": "PENDING", "event": "fail", "to": "FAILED"},
+                {"from": "PROCESSING", "event": "complete", "to": "COMPLETED"},
+                {"from": "PROCESSING", "event": "fail", "to": "FAILED"}
+            ]
+        }"#;
+        let definition = Definition::from_json(std::hint::black_box(text)).expect("well formed");
+        let machine = definition.compile().expect("a machine");
+        Self { state: machine.initial(), machine }
+    }
+
+    fn input(&self, event: Event) -> EventId {
+        let name = match event {
+            Event::Start => "start",
+            Event::Complete => "complete",
+            Event::Fail => "fail",
+        };
+        self.machine.event(name).expect("defined")
+    }
+
+    fn step(&mut self, event: EventId) {
+        self.state = self.machine.next(self.state, event).unwrap_or(self.machine.initial());
+    }
+
+    fn state(&self) -> u64 {
+        self.state.index() as u64
     }
 }
