@@ -131,8 +131,7 @@ impl Model {
         vector: &[f32],
         (payload, payload_bytes): (u64, u32),
         at: Timestamp,
-        class: RetentionClass,
-        importance: f32,
+        (class, importance): (RetentionClass, f32),
         incident: Option<&'static str>,
         took: MemoryId,
     ) -> Result<Written, Refused> {
@@ -289,7 +288,7 @@ fn run(seed: u64, operations: usize) {
                 }
                 let ours = store.write(memory);
                 let took = ours.as_ref().map_or(MemoryId(0), Written::id);
-                let theirs = model.write(&vector, (payload, payload_bytes), seen, class, importance, incident, took);
+                let theirs = model.write(&vector, (payload, payload_bytes), seen, (class, importance), incident, took);
                 match (ours, theirs) {
                     (Ok(ours), Ok(theirs)) => {
                         acknowledged += 1;
