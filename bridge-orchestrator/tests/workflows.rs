@@ -2,7 +2,9 @@
 
 mod in_memory;
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bridge_orchestrator::{
@@ -10,8 +12,8 @@ use bridge_orchestrator::{
     WorkflowError, WorkflowState,
 };
 use event_store::{EventStore as _, Read};
-use futures::StreamExt as _;
 use futures::future::{Either, join_all, select};
+use futures::{FutureExt as _, StreamExt as _};
 use in_memory::{engine, id, journal, kinds, run, store};
 use tokio::time::Instant;
 
@@ -222,6 +224,38 @@ async fn signals_come_in_order_once_each_and_can_be_asked_about() {
     client.signal(&id("inbox"), "n", &0, None).await.expect("is another one");
     assert_eq!(handle.result().await, Ok(vec![0, 1, 2, 0]));
     assert_eq!(client.signal(&id("inbox"), "n", &9, None).await, Err(Error::NotFound(id("inbox"))));
+}
+
+/// Two wait for one name; whoever is answered first is not asked, and goes.
+struct Heirs;
+
+impl Workflow for Heirs {
+    type Input = ();
+    type Output = u32;
+    const TYPE: &'static str = "heirs";
+
+    async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
+        let (mut first, mut second) = (ctx.signal::<u32>("n"), ctx.signal::<u32>("n"));
+        let both_wait = poll_fn(|cx| {
+            assert!(first.poll_unpin(cx).is_pending() && second.poll_unpin(cx).is_pending());
+            Poll::Ready(())
+        });
+        both_wait.await;
+        // The signal comes meanwhile, and is the first one's.
+        ctx.sleep(Duration::from_secs(1)).await?;
+        drop(first);
+        second.await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_that_is_not_taken_is_for_the_next() {
+    let store = store();
+    let engine = engine(&store).register::<Heirs>().start().await.expect("starts");
+    let client = engine.client();
+    let handle = client.start::<Heirs>(id("heirs"), &(), StartOptions::default()).await.expect("starts");
+    client.signal(&id("heirs"), "n", &5, None).await.expect("is told");
+    assert_eq!(handle.result().await, Ok(5));
 }
 
 struct Parallel;

@@ -145,7 +145,9 @@ impl Execution {
 
     /// Begins anew.
     pub(crate) fn replace_slots(&self, slots: Slots) {
-        *self.slots() = slots;
+        // What the old ones hold of the user's is dropped without the lock.
+        let old = std::mem::replace(&mut *self.slots(), slots);
+        drop(old);
     }
 
     pub(crate) fn note_panic(&self, message: String) {

@@ -70,6 +70,15 @@ struct Slot {
     waker: Option<Waker>,
 }
 
+impl Slot {
+    /// Answers with a signal.
+    fn give(&mut self, id: u128, payload: Bytes) -> Option<Waker> {
+        self.stage = Stage::Answered(Ok(payload));
+        self.signal = id;
+        self.waker.take()
+    }
+}
+
 /// What a function wants to have done.
 pub(crate) enum Command {
     Step {
@@ -349,22 +358,27 @@ impl Slots {
         }
     }
 
-    /// What has the number is dropped.
-    pub(crate) fn abandon(&mut self, seq: u32) {
+    /// What has the number is dropped. The waker is to be woken.
+    pub(crate) fn abandon(&mut self, seq: u32) -> Option<Waker> {
         let slot = &mut self.slots[seq as usize];
         slot.waker = None;
         match std::mem::replace(&mut slot.stage, Stage::Over) {
-            Stage::New | Stage::Over => {}
-            Stage::Waiting => {
-                if matches!(slot.kind, Kind::Step(_) | Kind::Timer | Kind::Child(_)) {
-                    self.commands.push(Command::Abandon { seq });
-                }
+            Stage::Waiting if matches!(slot.kind, Kind::Step(_) | Kind::Timer | Kind::Child(_)) => {
+                self.commands.push(Command::Abandon { seq });
+                None
             }
-            // Another one may still ask for the signal.
+            Stage::New | Stage::Over | Stage::Waiting => None,
+            // The signal is for whoever waits for it next.
             Stage::Answered(answer) => {
-                if let (Kind::Signal(name), Ok(payload)) = (&slot.kind, answer) {
-                    self.unread.entry(name.clone()).or_default().push_front((slot.signal, payload));
-                    self.unread_count += 1;
+                let (Kind::Signal(name), Ok(payload)) = (&slot.kind, answer) else { return None };
+                let (name, id) = (name.clone(), slot.signal);
+                match self.waits_for(&name) {
+                    Some(slot) => slot.give(id, payload),
+                    None => {
+                        self.unread.entry(name).or_default().push_front((id, payload));
+                        self.unread_count += 1;
+                        None
+                    }
                 }
             }
         }
@@ -472,17 +486,19 @@ impl Slots {
     }
 
     fn signal(&mut self, name: &str, id: u128, payload: &Bytes, wakers: &mut Vec<Waker>) {
-        let waiting = self.slots.iter_mut().find(|slot| {
-            matches!(slot.stage, Stage::Waiting) && matches!(&slot.kind, Kind::Signal(own) if own == name)
-        });
-        if let Some(slot) = waiting {
-            slot.stage = Stage::Answered(Ok(payload.clone()));
-            slot.signal = id;
-            wakers.extend(slot.waker.take());
+        if let Some(slot) = self.waits_for(name) {
+            wakers.extend(slot.give(id, payload.clone()));
         } else {
             self.unread.entry(name.to_owned()).or_default().push_back((id, payload.clone()));
             self.unread_count += 1;
         }
+    }
+
+    /// Who waits for a signal of the name, the first of them.
+    fn waits_for(&mut self, name: &str) -> Option<&mut Slot> {
+        let is_it =
+            |slot: &&mut Slot| matches!((&slot.stage, &slot.kind), (Stage::Waiting, Kind::Signal(own)) if own == name);
+        self.slots.iter_mut().find(is_it)
     }
 
     fn cancel(&mut self, cause: Cause, wakers: &mut Vec<Waker>) {

@@ -33,7 +33,10 @@ impl<'a> Wait<'a> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.execution.slots().abandon(self.seq);
+        let waker = self.execution.slots().abandon(self.seq);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
