@@ -1,7 +1,9 @@
 //! What runs workflows.
 
+mod builder;
 mod client;
 mod clock;
+mod core;
 mod driver;
 mod execution;
 mod function;
@@ -12,7 +14,8 @@ mod registry;
 mod slots;
 mod steps;
 
-pub use self::client::{Client, Conflict, Engine, EngineBuilder, ExecutionInfo, StartOptions, WorkflowState};
+pub use self::builder::{Engine, EngineBuilder};
+pub use self::client::{Client, Conflict, ExecutionInfo, StartOptions, WorkflowState};
 pub use self::clock::{Clock, SystemClock};
 pub(crate) use self::execution::Execution;
 pub use self::execution::Parked;

@@ -344,7 +344,9 @@ async fn terminated_executions_end_where_they_stand() {
     let engine = engine(&store).register::<Cleaning>().start().await.expect("starts");
     let client = engine.client();
     let handle = client.start::<Cleaning>(id("ended"), &(), StartOptions::default()).await.expect("starts");
-    client.terminate(&id("ended")).await.expect("is ended");
+    let name = id("ended");
+    let (first, second) = tokio::join!(client.terminate(&name), client.terminate(&name));
+    assert_eq!((first, second), (Ok(()), Err(Error::NotFound(id("ended")))), "it ends once");
     assert_eq!(handle.result().await.map_err(|error| error.to_string()), Err("CANCELLED: terminated".to_owned()));
     assert_eq!(kinds(&store, "ended").await, ["started", "failed"]);
 }

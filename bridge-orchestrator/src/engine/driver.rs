@@ -19,7 +19,7 @@ use event_store::{EventStore, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::client::Core;
+use super::core::Core;
 use super::execution::{Execution, Mail, Parked, Standing};
 use super::function::{Function, Polled};
 use super::journal::{self, Broken, History, Journal};
@@ -89,7 +89,6 @@ pub(super) async fn drive<S: EventStore>(core: Arc<Core<S>>, execution: Arc<Exec
             End::WasEnded(outcome) => break Standing::Ended(outcome),
             End::Continued(_) => unreachable!("it was taken above"),
             End::Panicked(message) => {
-                core.counters.panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 execution.note_panic(message);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -277,8 +276,14 @@ impl<S: EventStore> Driver<S> {
             self.begin(command);
         }
         self.poll_steps(cx);
-        while let Some(mail) = self.execution.next_mail() {
+        // What comes behind the end is refused when the mailbox is closed.
+        while self.end.is_none()
+            && let Some(mail) = self.execution.next_mail()
+        {
             self.receive(mail);
+        }
+        if self.end.is_some() {
+            return Poll::Ready(());
         }
         if self.arrivals.is_empty() {
             self.acknowledge();

@@ -1,0 +1,253 @@
+//! What an engine, its clients and its drivers share: the executions that are in hand, and how they come and go.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use event_store::{EventStore, Timestamp};
+use tokio::runtime;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::clock::Clock;
+use super::driver::{Begin, drive};
+use super::execution::{Done, Execution, Mail, Standing};
+use super::record::{Cause, Started};
+use super::registry::Registry;
+use super::slots::{ChildStart, Slots};
+use super::steps::after;
+use crate::error::{Error, ErrorCode};
+use crate::workflow::{ExecutionId, Failure};
+
+pub(super) const SHARDS: usize = 16;
+
+/// What an engine, its clients and its drivers share.
+pub(super) struct Core<S> {
+    pub(super) store: S,
+    pub(super) registry: Registry,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) owner: Uuid,
+    /// A sleep is broken off after so long, to look at the clock, which may have been set.
+    pub(super) longest_sleep: Duration,
+    pub(super) runtime: runtime::Handle,
+    /// 0: it runs; 1: executions are let go when no step is under way; 2: at once.
+    pub(super) stopping: AtomicU8,
+    pub(super) shards: [Mutex<HashMap<ExecutionId, Arc<Execution>>>; SHARDS],
+    pub(super) gone: event_listener::Event,
+    pub(super) retention: (Duration, usize),
+    pub(super) ended: Mutex<VecDeque<(Timestamp, ExecutionId)>>,
+}
+
+impl<S> std::fmt::Debug for Core<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("owner", &self.owner).field("registry", &self.registry).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: EventStore> Core<S> {
+    pub(super) fn shard(&self, id: &ExecutionId) -> MutexGuard<'_, HashMap<ExecutionId, Arc<Execution>>> {
+        use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
+        lock(&self.shards[hash as usize % SHARDS])
+    }
+
+    /// The execution of the id, and whether it is new here.
+    pub(super) fn find_or_add(&self, id: &ExecutionId) -> (Arc<Execution>, bool) {
+        let mut shard = self.shard(id);
+        if let Some(found) = shard.get(id) {
+            return (Arc::clone(found), false);
+        }
+        let execution = Arc::new(Execution::new(id.clone(), Slots::new(0, self.clock.now())));
+        shard.insert(id.clone(), Arc::clone(&execution));
+        (execution, true)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Execution>> {
+        self.shards.iter().flat_map(|shard| lock(shard).values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Whether an execution is to be let go, given whether a step of it is under way.
+    pub(super) fn lets_go(&self, is_busy: bool) -> bool {
+        match self.stopping.load(Ordering::Acquire) {
+            0 => false,
+            1 => !is_busy,
+            _ => true,
+        }
+    }
+
+    /// The driver is at its end.
+    pub(super) fn let_go(self: &Arc<Self>, execution: &Arc<Execution>, standing: Standing) {
+        let is_parked = matches!(standing, Standing::Parked(_));
+        if !is_parked {
+            self.shard(execution.id()).remove(execution.id());
+        }
+        // Whoever sends from now on is told; whoever did before is told here.
+        let unread = execution.close_mail();
+        execution.stands(standing);
+        for mail in unread {
+            refuse(mail, Error::NotFound(execution.id().clone()));
+        }
+        self.gone.notify(usize::MAX);
+    }
+
+    /// Notes an end, and removes those that are too many or too old.
+    pub(super) fn retain(self: &Arc<Self>, id: &ExecutionId) {
+        let now = self.clock.now();
+        let mut ended = lock(&self.ended);
+        ended.push_back((now, id.clone()));
+        let (age, count) = self.retention;
+        let mut too_many = Vec::new();
+        while let Some((at, _)) = ended.front()
+            && (ended.len() > count || after(*at, age) <= now)
+        {
+            too_many.extend(ended.pop_front());
+        }
+        drop(ended);
+        if too_many.is_empty() {
+            return;
+        }
+        let core = Arc::clone(self);
+        self.runtime.spawn(async move {
+            for (at, id) in too_many {
+                if core.store.delete_stream(&id.stream()).await.is_err() {
+                    // It is tried again with the next one.
+                    lock(&core.ended).push_front((at, id));
+                }
+            }
+        });
+    }
+
+    pub(super) fn spawn(self: &Arc<Self>, execution: &Arc<Execution>, begin: Begin) {
+        self.runtime.spawn(drive(Arc::clone(self), Arc::clone(execution), begin));
+    }
+
+    /// The execution of the id, driven by this engine if it is not ended.
+    pub(super) fn attach(self: &Arc<Self>, id: &ExecutionId) -> Arc<Execution> {
+        let (execution, is_new) = self.find_or_add(id);
+        if is_new {
+            self.spawn(&execution, Begin::Resume);
+        }
+        execution
+    }
+
+    /// Starts an execution. The answer is there when its start is in the journal.
+    pub(super) async fn start(self: &Arc<Self>, id: &ExecutionId, started: Started) -> Result<Arc<Execution>, Error> {
+        if self.stopping.load(Ordering::Acquire) != 0 {
+            return Err(Error::ShutDown);
+        }
+        let (execution, is_new) = self.find_or_add(id);
+        if !is_new {
+            return Err(Error::AlreadyExists(id.clone()));
+        }
+        self.spawn(&execution, Begin::New(Box::new(started)));
+        execution
+            .when(|standing| match standing {
+                Standing::Starting => None,
+                Standing::Refused(error) => Some(Err(error.clone())),
+                _ => Some(Ok(())),
+            })
+            .await?;
+        Ok(execution)
+    }
+
+    /// Starts a child, or finds the one that was started, and tells its parent of its end.
+    pub(super) fn begin_child(core: &Arc<Self>, parent: &Arc<Execution>, of: &Started, seq: u32, start: ChildStart) {
+        let (core, parent) = (Arc::clone(core), Arc::clone(parent));
+        let started = Started {
+            workflow: start.workflow.to_owned(),
+            code_version: start.version,
+            namespace: of.namespace.clone(),
+            parent: Some((parent.id().as_str().to_owned(), seq)),
+            start_at: None,
+            deadline: None,
+            seed: seed(),
+            taken_signals: Vec::new(),
+            input: start.input,
+        };
+        let id = start.id;
+        let runtime = core.runtime.clone();
+        runtime.spawn(async move {
+            let outcome = core.child_outcome(&id, started).await;
+            let Some(outcome) = outcome else { return };
+            let _ = parent.send(Mail::ChildDone { seq, child: id, outcome });
+        });
+    }
+
+    /// `None` if its end is not for this process to see.
+    pub(super) async fn child_outcome(
+        self: &Arc<Self>,
+        id: &ExecutionId,
+        started: Started,
+    ) -> Option<Result<Bytes, Failure>> {
+        let parent = started.parent.clone();
+        let child = match self.start(id, started).await {
+            Ok(child) => child,
+            Err(Error::AlreadyExists(_)) => match self.parent_of(id).await {
+                Ok(found) if found == parent => self.attach(id),
+                Ok(_) => {
+                    let message = format!("an execution {id} exists, and is nobody's child here");
+                    return Some(Err(Failure::new(ErrorCode::Conflict, message)));
+                }
+                Err(_) => return None,
+            },
+            Err(Error::ShutDown) => return None,
+            Err(error) => return Some(Err(Failure::new(error.code(), error.to_string()))),
+        };
+        child
+            .when(|standing| match standing {
+                Standing::Ended(outcome) => Some(Some(outcome.clone())),
+                Standing::Refused(error) => Some(Some(Err(Failure::new(error.code(), error.to_string())))),
+                Standing::Released => Some(None),
+                Standing::Starting | Standing::Running | Standing::Parked(_) => None,
+            })
+            .await
+    }
+
+    pub(super) async fn parent_of(&self, id: &ExecutionId) -> Result<Option<(String, u32)>, Error> {
+        Ok(super::journal::read(&self.store, &id.stream()).await?.and_then(|history| history.started.parent))
+    }
+
+    /// Cancels `children`, then sends `execution` its own cancellation: the children come first, so that none is left behind.
+    pub(super) fn cancel_children(
+        core: &Arc<Self>,
+        execution: &Arc<Execution>,
+        children: Vec<ExecutionId>,
+        (cause, mut told, done): (Cause, Vec<ExecutionId>, Option<Done>),
+    ) {
+        let (core, execution) = (Arc::clone(core), Arc::clone(execution));
+        let runtime = core.runtime.clone();
+        runtime.spawn(async move {
+            for child in children {
+                let (sender, answer) = oneshot::channel();
+                let mail = Mail::Cancel { cause: Cause::Parent, told: Vec::new(), done: Some(sender) };
+                // One that has ended meanwhile needs no cancellation; without an answer the parent is not cancelled either.
+                if core.attach(&child).send(mail).is_ok()
+                    && !matches!(answer.await, Ok(Ok(()) | Err(Error::NotFound(_))))
+                {
+                    return;
+                }
+                told.push(child);
+            }
+            let _ = execution.send(Mail::Cancel { cause, told, done });
+        });
+    }
+}
+
+fn refuse(mail: Mail, error: Error) {
+    match mail {
+        Mail::Signal { done, .. } | Mail::Terminate { done } | Mail::Cancel { done: Some(done), .. } => {
+            let _ = done.send(Err(error));
+        }
+        Mail::Cancel { done: None, .. } | Mail::ChildDone { .. } => {}
+    }
+}
+
+pub(super) fn seed() -> u64 {
+    fastrand::u64(..)
+}
