@@ -303,3 +303,17 @@ fn programs_end_the_same_whenever_their_process_dies() {
         assert!(kinds.contains_key(&format!("workflow.{kind}")), "{kind} occurs: {kinds:?}");
     }
 }
+
+#[test]
+fn start_three_steps_and_end_are_four_appends() {
+    let left = Arc::new(AtomicI64::new(i64::MAX));
+    let store = Mortal {
+        store: Arc::default(),
+        left: Arc::clone(&left),
+        applies_the_last: false,
+        died: Arc::new(Notify::new()),
+    };
+    let steps = vec![Op::Step(1), Op::Step(1), Op::Step(1)];
+    process(store, "counted", &steps, &[], &mut 0).expect("lives");
+    assert_eq!(i64::MAX - left.load(Ordering::SeqCst), 4, "the last value and the end share one");
+}

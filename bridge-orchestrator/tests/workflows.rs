@@ -32,7 +32,7 @@ impl Workflow for ThreeSteps {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_steps_take_four_appends() {
+async fn a_journal_has_the_value_of_each_step() {
     let store = store();
     let engine = engine(&store).register::<ThreeSteps>().start().await.expect("starts");
     assert_eq!(run::<ThreeSteps>(&engine.client(), "one", &3).await, Ok(49));
@@ -40,8 +40,6 @@ async fn three_steps_take_four_appends() {
     assert_eq!(kinds(&store, "one").await, expected);
     let events = journal(&store, "one").await;
     assert_eq!(events[3].payload(), b"49", "a value is JSON");
-    // The ids of one append follow each other, and so do those of the next: which records were appended together is told by the
-    // recording store in `appends.rs`.
 }
 
 #[tokio::test(start_paused = true)]

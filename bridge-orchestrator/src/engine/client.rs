@@ -54,7 +54,7 @@ impl StartOptions {
         self
     }
 
-    /// So much after the start the execution is cancelled, and fails with [`ErrorCode::Timeout`] unless its function makes something else of
+    /// So much after the start the execution is cancelled, and fails with [`ErrorCode::Timeout`](crate::ErrorCode::Timeout) unless its function makes something else of
     /// it.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
