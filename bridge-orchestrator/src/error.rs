@@ -83,6 +83,12 @@ pub enum Error {
     /// There is no execution of this id that is not finished. Nothing was applied.
     #[error("there is no execution {0}")]
     NotFound(ExecutionId),
+    /// Another process has the execution in hand, and it alone can tell. Nothing was applied.
+    #[error("another process has execution {0} in hand")]
+    Elsewhere(ExecutionId),
+    /// The leases of the processes that share the store could not be made or read. Nothing was applied.
+    #[error("the leases: {0}")]
+    Leases(String),
     /// An id, a name or an option that is not valid. Nothing was applied.
     #[error("{0}")]
     Invalid(String),
@@ -148,13 +154,13 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::AlreadyExists(_) => ErrorCode::Conflict,
-            Self::NotFound(_) | Self::ShutDown | Self::Malformed { .. } => ErrorCode::StateError,
+            Self::NotFound(_) | Self::Elsewhere(_) | Self::ShutDown | Self::Malformed { .. } => ErrorCode::StateError,
             Self::Invalid(_) | Self::Unregistered { .. } | Self::RegisteredTwice { .. } | Self::Codec { .. } => {
                 ErrorCode::ValidationError
             }
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::Busy(_) => ErrorCode::ResourceError,
-            Self::Append(_) | Self::Read(_) => ErrorCode::ConnectionError,
+            Self::Append(_) | Self::Read(_) | Self::Leases(_) => ErrorCode::ConnectionError,
         }
     }
 

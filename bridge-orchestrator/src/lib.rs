@@ -6,12 +6,16 @@ mod error;
 pub mod fsm;
 pub mod health;
 pub mod heartbeat;
+#[cfg(feature = "postgres")]
+mod postgres;
 pub mod reduce;
 pub mod route;
 mod sync;
 mod time;
 mod workflow;
 
+#[cfg(feature = "testkit")]
+pub use engine::Boundary;
 pub use engine::{
     Client, Clock, Conflict, Engine, EngineBuilder, ExecutionInfo, Handle, HandleError, NonDeterminism, Parked,
     StartOptions, SystemClock, WorkflowState,

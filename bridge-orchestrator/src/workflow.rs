@@ -26,7 +26,9 @@ pub use self::retry::RetryPolicy;
 pub use self::saga::{Saga, Unwound};
 pub use self::signal::SignalFuture;
 pub use self::step::{Attempt, Step, StepFuture};
-pub(crate) use self::step::{MAX_VALUE_BYTES, StepRun, panic_message};
+pub(crate) use self::step::{MAX_VALUE_BYTES, NotCommitted, Progress, StepRun, panic_message};
+#[cfg(feature = "postgres")]
+pub(crate) use self::step::{encode_value, panicked};
 pub use self::timer::Timer;
 pub(crate) use self::wait::value;
 

@@ -106,6 +106,11 @@ impl<S: EventStore> EventStore for Observed<S> {
     async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
         self.store.delete_stream(stream).await
     }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(&self) -> Option<&crate::PostgresStore> {
+        self.store.postgres()
+    }
 }
 
 impl<S: SnapshotStore> SnapshotStore for Observed<S> {

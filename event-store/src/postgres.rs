@@ -146,6 +146,13 @@ impl PostgresStore {
         self.shared.append_in(transaction, &append).await
     }
 
+    /// The store's connections, for what is done beside it in its database, and for transactions that end with
+    /// [`PostgresStore::append_in_tx`].
+    #[must_use]
+    pub fn connections(&self) -> PgConnections {
+        PgConnections { lessor: self.shared.lessor.clone() }
+    }
+
     /// Read models in the database of the store: projections with their checkpoints in the transactions of what they change.
     #[must_use]
     pub fn read_model(&self) -> PgReadModel {
@@ -157,6 +164,41 @@ impl PostgresStore {
         if let Some((_, last)) = appended.positions {
             self.shared.suggest(last.get());
         }
+    }
+}
+
+/// The pool of a store. A clone is the same.
+#[derive(Debug, Clone)]
+pub struct PgConnections {
+    lessor: Lessor,
+}
+
+impl PgConnections {
+    /// A connection.
+    ///
+    /// # Errors
+    /// [`PgError::Pool`] if there is none in the time that [`PgOptions::pool_timeout`] allows; nothing was sent.
+    pub async fn get(&self) -> Result<PgConnection, PgError> {
+        Ok(PgConnection { lease: self.lessor.lease().await.map_err(PgError::Pool)? })
+    }
+}
+
+/// A connection of a store's pool. It goes back when it is told [`PgConnection::give_back`]; dropped before, it is cancelled and closed, so that
+/// nothing of what was under way is waited for, or seen by its next user.
+#[derive(Debug)]
+pub struct PgConnection {
+    lease: guard::Lease,
+}
+
+impl PgConnection {
+    /// The connection.
+    pub fn client(&mut self) -> &mut deadpool_postgres::ClientWrapper {
+        self.lease.client_mut()
+    }
+
+    /// Gives it back to the pool: every query has its answer, and no transaction is open.
+    pub fn give_back(self) {
+        self.lease.end();
     }
 }
 
@@ -202,6 +244,10 @@ impl EventStore for PostgresStore {
 
     async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
         self.shared.remove(stream, None).await
+    }
+
+    fn postgres(&self) -> Option<&PostgresStore> {
+        Some(self)
     }
 }
 

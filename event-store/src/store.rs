@@ -10,6 +10,8 @@ use crate::append::{Append, Appended};
 use crate::error::{AppendError, ReadError, RemoveError};
 use crate::event::{Position, StreamVersion};
 use crate::name::StreamId;
+#[cfg(feature = "postgres")]
+use crate::postgres::PostgresStore;
 use crate::read::Read;
 use crate::recorded::RecordedEvent;
 use crate::subscription::{Subscribe, Subscription};
@@ -88,6 +90,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Errors
     /// [`RemoveError`]; nothing was removed, except possibly for [`RemoveError::Unknown`].
     fn delete_stream(&self, stream: &StreamId) -> impl Future<Output = Result<u64, RemoveError>> + Send;
+
+    /// The store on PostgreSQL that this is or passes everything on to, for what appends in transactions of its own; `None` otherwise.
+    #[cfg(feature = "postgres")]
+    fn postgres(&self) -> Option<&PostgresStore> {
+        None
+    }
 }
 
 /// A boxed future.
@@ -126,6 +134,9 @@ pub trait DynEventStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<u64, RemoveError>>;
     /// [`EventStore::delete_stream`].
     fn dyn_delete_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64, RemoveError>>;
+    /// [`EventStore::postgres`].
+    #[cfg(feature = "postgres")]
+    fn dyn_postgres(&self) -> Option<&PostgresStore>;
 }
 
 impl<S: EventStore> DynEventStore for S {
@@ -163,6 +174,11 @@ impl<S: EventStore> DynEventStore for S {
     fn dyn_delete_stream<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<u64, RemoveError>> {
         Box::pin(self.delete_stream(stream))
     }
+
+    #[cfg(feature = "postgres")]
+    fn dyn_postgres(&self) -> Option<&PostgresStore> {
+        self.postgres()
+    }
 }
 
 impl EventStore for Arc<dyn DynEventStore> {
@@ -192,5 +208,46 @@ impl EventStore for Arc<dyn DynEventStore> {
 
     async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
         (**self).dyn_delete_stream(stream).await
+    }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(&self) -> Option<&PostgresStore> {
+        (**self).dyn_postgres()
+    }
+}
+
+/// A shared store is a store.
+impl<S: EventStore> EventStore for Arc<S> {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        (**self).append(append).await
+    }
+
+    fn read(&self, read: Read) -> impl Stream<Item = Result<RecordedEvent, ReadError>> + Send {
+        (**self).read(read)
+    }
+
+    fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        (**self).subscribe(subscribe)
+    }
+
+    async fn head(&self) -> Result<Option<Position>, ReadError> {
+        (**self).head().await
+    }
+
+    async fn stream_version(&self, stream: &StreamId) -> Result<Option<StreamVersion>, ReadError> {
+        (**self).stream_version(stream).await
+    }
+
+    async fn truncate_stream(&self, stream: &StreamId, before: StreamVersion) -> Result<u64, RemoveError> {
+        (**self).truncate_stream(stream, before).await
+    }
+
+    async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
+        (**self).delete_stream(stream).await
+    }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(&self) -> Option<&PostgresStore> {
+        (**self).postgres()
     }
 }

@@ -1,24 +1,28 @@
 //! Engines: how one is made, and how it ends.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use event_store::{EventStore, Query, QueryItem, Read};
-use futures_util::StreamExt as _;
+use event_store::EventStore;
 use tokio::runtime;
 use uuid::Uuid;
 
+use super::boundary::AtBoundaries;
 use super::client::Client;
 use super::clock::{Clock, SystemClock};
-use super::core::{Core, lock};
+use super::core::{Core, SHUT_DOWN, lock};
 use super::execution::{Execution, Standing};
-use super::record::{event_type, kind};
+use super::lease::Lease;
 use super::registry::Registry;
+use super::takeover::{Ownership, Shared, census, keep, watch_inboxes};
 use crate::error::Error;
-use crate::workflow::{ExecutionId, STREAM_PREFIX, Workflow};
+use crate::workflow::Workflow;
+
+/// A lease that is shorter is renewed all the time.
+const SHORTEST_LEASE: Duration = Duration::from_millis(50);
 
 /// What runs workflows in this process, with their journals in `S`.
 ///
@@ -35,6 +39,8 @@ pub struct EngineBuilder<S> {
     registry: Registry,
     clock: DebugClock,
     retention: (Duration, usize),
+    lease: Duration,
+    at_boundaries: Option<AtBoundaries>,
 }
 
 #[derive(Clone)]
@@ -54,6 +60,8 @@ impl<S: EventStore> Engine<S> {
             registry: Registry::default(),
             clock: DebugClock(Arc::new(SystemClock)),
             retention: (Duration::from_secs(24 * 3_600), 10_000),
+            lease: Duration::from_secs(15),
+            at_boundaries: None,
         }
     }
 
@@ -68,6 +76,8 @@ impl<S: EventStore> Engine<S> {
     pub async fn shutdown(self, grace: Duration) -> usize {
         let core = &self.core;
         let all = core.all();
+        let is_elsewhere = |execution: &Execution| matches!(execution.standing(), Standing::Elsewhere);
+        let owned: Vec<_> = all.iter().filter(|execution| !is_elsewhere(execution)).collect();
         core.stopping.store(1, Ordering::Release);
         let wake = || all.iter().for_each(|execution| execution.waker.wake());
         wake();
@@ -87,12 +97,34 @@ impl<S: EventStore> Engine<S> {
             wake();
             gone.await;
         }
-        all.iter().filter(|execution| matches!(execution.standing(), Standing::Released)).count()
+        core.stopping.store(SHUT_DOWN, Ordering::Release);
+        core.gone.notify(usize::MAX);
+        let released = owned.iter().filter(|execution| matches!(execution.standing(), Standing::Released)).count();
+        if let Some(shared) = &core.shared {
+            // Where this fails, the lease runs out.
+            let _ = shared.ownership.end(core.lease().owner(), 1, released == 0).await;
+        }
+        released
     }
 }
 
+/// Who owns what in a store that several processes may share; `None` if it is one process's own.
+#[cfg(feature = "postgres")]
+async fn ownership<S: EventStore>(store: &S, lease: Duration) -> Result<Option<Box<dyn Ownership>>, Error> {
+    match store.postgres() {
+        Some(store) => Ok(Some(Box::new(crate::postgres::Leases::prepare(store, lease).await?))),
+        None => Ok(None),
+    }
+}
+
+/// Who owns what in a store that several processes may share; `None` if it is one process's own.
+#[cfg(not(feature = "postgres"))]
+async fn ownership<S: EventStore>(_: &S, _: Duration) -> Result<Option<Box<dyn Ownership>>, Error> {
+    Ok(None)
+}
+
 fn is_driven(execution: &Execution) -> bool {
-    matches!(execution.standing(), Standing::Starting | Standing::Running)
+    matches!(execution.standing(), Standing::Starting | Standing::Running | Standing::Elsewhere)
 }
 
 impl<S: EventStore> EngineBuilder<S> {
@@ -117,47 +149,67 @@ impl<S: EventStore> EngineBuilder<S> {
         self
     }
 
-    /// Starts the engine on the runtime that this is called on, and takes over every execution of the store that has not ended.
+    /// How long a process that shares a PostgreSQL store with others may be silent before they take over what it owns: 15 seconds unless set.
+    /// It is renewed three times in that time. All that share a store have the same. In memory it means nothing.
+    #[must_use]
+    pub fn lease(mut self, duration: Duration) -> Self {
+        self.lease = duration;
+        self
+    }
+
+    /// Calls `call` whenever a journal is about to grow, or has grown: a test's process dies there.
+    #[cfg(feature = "testkit")]
+    #[must_use]
+    pub fn at_boundaries(mut self, call: impl Fn(super::boundary::Boundary) + Send + Sync + 'static) -> Self {
+        self.at_boundaries = Some(AtBoundaries(Arc::new(call)));
+        self
+    }
+
+    /// Starts the engine on the runtime that this is called on, and takes over every execution of the store that has not ended and that no other
+    /// process owns: on PostgreSQL with the feature `postgres` there may be several, in memory there is none.
     ///
     /// # Errors
-    /// [`Error::RegisteredTwice`]; [`Error::Read`].
+    /// [`Error::RegisteredTwice`]; [`Error::Invalid`] for a lease of less than 50 ms; [`Error::Read`]; [`Error::Leases`].
     pub async fn start(self) -> Result<Engine<S>, Error> {
         self.registry.check()?;
+        if self.lease < SHORTEST_LEASE {
+            return Err(Error::Invalid(format!("a lease of {:?} is shorter than {SHORTEST_LEASE:?}", self.lease)));
+        }
+        let shared = ownership(&self.store, self.lease).await?.map(|ownership| Shared::new(ownership, self.lease));
+        let lease = match &shared {
+            Some(shared) => shared.register().await?,
+            None => Lease::for_ever(),
+        };
         let core = Arc::new(Core {
             store: self.store,
             registry: self.registry,
             clock: self.clock.0,
-            owner: Uuid::now_v7(),
+            lease: Mutex::new(Arc::new(lease)),
+            shared,
             longest_sleep: Duration::from_secs(60),
             runtime: runtime::Handle::current(),
             stopping: AtomicU8::new(0),
             shards: Default::default(),
             gone: event_listener::Event::new(),
+            at_boundaries: self.at_boundaries,
             retention: self.retention,
             ended: Mutex::default(),
         });
-        let mut going = HashSet::new();
-        {
-            let types = [kind::STARTED, kind::CONTINUED, kind::COMPLETED, kind::FAILED].map(event_type);
-            let item = QueryItem::types(types).map_err(|error| Error::Invalid(error.to_string()))?;
-            let mut events = pin!(core.store.read(Read::query(Query::item(item))));
-            while let Some(event) = events.next().await {
-                let event = event?;
-                let Some(id) = event.stream().and_then(|(stream, _)| stream.as_str().strip_prefix(STREAM_PREFIX))
-                else {
-                    continue;
-                };
-                let id = ExecutionId::new(id)?;
-                if [kind::COMPLETED, kind::FAILED].contains(&event.event_type().as_str()) {
-                    going.remove(&id);
-                    lock(&core.ended).push_back((event.time(), id));
-                } else {
-                    going.insert(id);
-                }
-            }
+        if core.shared.is_some() {
+            core.runtime.spawn(keep(Arc::clone(&core)));
+            core.runtime.spawn(watch_inboxes(Arc::clone(&core)));
         }
-        for id in going {
-            core.attach(&id);
+        let census = census(&core.store).await?;
+        lock(&core.ended).extend(census.ended);
+        let mut living: HashMap<Uuid, bool> = HashMap::new();
+        for (id, owner) in census.going {
+            let is_elsewhere = match living.get(&owner) {
+                Some(known) => *known,
+                None => *living.entry(owner).or_insert(core.is_elsewhere(owner).await?),
+            };
+            if !is_elsewhere {
+                core.attach(&id);
+            }
         }
         Ok(Engine { core })
     }

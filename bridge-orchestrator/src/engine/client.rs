@@ -161,6 +161,8 @@ impl<S: EventStore> Client<S> {
             start_at: options.delay.map(|delay| after(now, delay)),
             deadline: options.deadline.map(|deadline| after(now, deadline)),
             seed: seed(),
+            owner: Uuid::nil(),
+            inbox: 0,
             taken_signals: Vec::new(),
             input: encode("the input", input)?,
         };
@@ -168,12 +170,8 @@ impl<S: EventStore> Client<S> {
             (Ok(execution), _) => execution,
             (Err(Error::AlreadyExists(_)), Conflict::UseExisting) => core.attach(&id),
             (Err(Error::AlreadyExists(_)), Conflict::Terminate) => {
-                match self.terminate(&id).await {
-                    Ok(()) | Err(Error::NotFound(_)) => {}
-                    Err(error) => return Err(error),
-                }
-                core.store
-                    .delete_stream(&id.stream())
+                self.end(&id).await?;
+                core.remove(&id)
                     .await
                     .map_err(|error| Error::Append(event_store::AppendError::Unavailable(error.to_string())))?;
                 core.start(&id, started).await?
@@ -231,13 +229,14 @@ impl<S: EventStore> Client<S> {
     /// What the execution has last shown as `name`; `None` if nothing.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Codec`] if it is not a `T`.
+    /// [`Error::NotFound`]; [`Error::Elsewhere`] if another process has it in hand, which can tell; [`Error::Codec`] if it is not a `T`.
     pub async fn query<T: DeserializeOwned>(&self, id: &ExecutionId, name: &str) -> Result<Option<T>, Error> {
         let execution = self.core.attach(id);
         execution
             .when(|standing| match standing {
                 Standing::Starting => None,
                 Standing::Refused(error) => Some(Err(error.clone())),
+                Standing::Elsewhere => Some(Err(Error::Elsewhere(id.clone()))),
                 _ => Some(Ok(())),
             })
             .await?;
@@ -260,6 +259,22 @@ impl<S: EventStore> Client<S> {
             }
         };
         self.core.all().iter().map(info).collect()
+    }
+
+    /// Terminates an execution, and waits until it has ended, wherever it is.
+    async fn end(&self, id: &ExecutionId) -> Result<(), Error> {
+        match self.terminate(id).await {
+            Ok(()) => {}
+            Err(Error::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let execution = self.core.attach(id);
+        let ended = execution.when(|standing| match standing {
+            Standing::Starting | Standing::Running | Standing::Elsewhere | Standing::Parked(_) => None,
+            Standing::Ended(_) | Standing::Refused(_) => Some(Ok(())),
+            Standing::Released => Some(Err(Error::ShutDown)),
+        });
+        ended.await
     }
 
     async fn tell(

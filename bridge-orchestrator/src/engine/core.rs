@@ -6,43 +6,53 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use event_store::{EventStore, Timestamp};
+use event_store::{EventStore, RemoveError, Timestamp};
 use tokio::runtime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::boundary::{AtBoundaries, Boundary};
 use super::clock::Clock;
 use super::driver::{Begin, drive};
 use super::execution::{Done, Execution, Mail, Standing};
+use super::inbox;
+use super::lease::Lease;
 use super::record::{Cause, Started};
 use super::registry::Registry;
 use super::slots::{ChildStart, Slots};
 use super::steps::after;
+use super::takeover::Shared;
 use crate::error::{Error, ErrorCode};
 use crate::workflow::{ExecutionId, Failure};
 
 pub(super) const SHARDS: usize = 16;
+/// See [`Core::stopping`].
+pub(super) const SHUT_DOWN: u8 = 3;
 
 /// What an engine, its clients and its drivers share.
 pub(super) struct Core<S> {
     pub(super) store: S,
     pub(super) registry: Registry,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) owner: Uuid,
+    /// The one under which this process owns what it begins now.
+    pub(super) lease: Mutex<Arc<Lease>>,
+    /// If others share the store.
+    pub(super) shared: Option<Shared>,
     /// A sleep is broken off after so long, to look at the clock, which may have been set.
     pub(super) longest_sleep: Duration,
     pub(super) runtime: runtime::Handle,
-    /// 0: it runs; 1: executions are let go when no step is under way; 2: at once.
+    /// 0: it runs; 1: executions are let go when no step is under way; 2: at once; [`SHUT_DOWN`]: all are.
     pub(super) stopping: AtomicU8,
     pub(super) shards: [Mutex<HashMap<ExecutionId, Arc<Execution>>>; SHARDS],
     pub(super) gone: event_listener::Event,
+    pub(super) at_boundaries: Option<AtBoundaries>,
     pub(super) retention: (Duration, usize),
     pub(super) ended: Mutex<VecDeque<(Timestamp, ExecutionId)>>,
 }
 
 impl<S> std::fmt::Debug for Core<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("owner", &self.owner).field("registry", &self.registry).finish_non_exhaustive()
+        f.debug_struct("Core").field("lease", &self.lease).field("registry", &self.registry).finish_non_exhaustive()
     }
 }
 
@@ -55,6 +65,41 @@ impl<S: EventStore> Core<S> {
         use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
         lock(&self.shards[hash as usize % SHARDS])
+    }
+
+    pub(super) fn at(&self, boundary: Boundary) {
+        if let Some(AtBoundaries(call)) = &self.at_boundaries {
+            call(boundary);
+        }
+    }
+
+    pub(super) fn lease(&self) -> Arc<Lease> {
+        Arc::clone(&lock(&self.lease))
+    }
+
+    pub(super) fn replace_lease(&self, lease: Lease) {
+        *lock(&self.lease) = Arc::new(lease);
+    }
+
+    /// Whether another process owns what `owner` does.
+    pub(super) async fn is_elsewhere(&self, owner: Uuid) -> Result<bool, Error> {
+        match &self.shared {
+            Some(shared) if owner != self.lease().owner() => shared.ownership.lives(owner).await,
+            _ => Ok(false),
+        }
+    }
+
+    /// Lets every driver look about.
+    pub(super) fn wake_all(&self) {
+        self.all().iter().for_each(|execution| execution.waker.wake());
+    }
+
+    /// Lets every driver look for what came from outside.
+    pub(super) fn look_all(&self) {
+        for execution in self.all() {
+            // One that has ended has nothing to look for.
+            let _ = execution.send(Mail::Look);
+        }
     }
 
     /// The execution of the id, and whether it is new here.
@@ -115,12 +160,20 @@ impl<S: EventStore> Core<S> {
         let core = Arc::clone(self);
         self.runtime.spawn(async move {
             for (at, id) in too_many {
-                if core.store.delete_stream(&id.stream()).await.is_err() {
+                if core.remove(&id).await.is_err() {
                     // It is tried again with the next one.
                     lock(&core.ended).push_front((at, id));
                 }
             }
         });
+    }
+
+    /// Removes what the store holds of an execution that has ended.
+    pub(super) async fn remove(&self, id: &ExecutionId) -> Result<(), RemoveError> {
+        if self.shared.is_some() {
+            self.store.delete_stream(&inbox::stream(id)).await?;
+        }
+        self.store.delete_stream(&id.stream()).await.map(|_| ())
     }
 
     pub(super) fn spawn(self: &Arc<Self>, execution: &Arc<Execution>, begin: Begin) {
@@ -167,6 +220,8 @@ impl<S: EventStore> Core<S> {
             start_at: None,
             deadline: None,
             seed: seed(),
+            owner: Uuid::nil(),
+            inbox: 0,
             taken_signals: Vec::new(),
             input: start.input,
         };
@@ -204,7 +259,7 @@ impl<S: EventStore> Core<S> {
                 Standing::Ended(outcome) => Some(Some(outcome.clone())),
                 Standing::Refused(error) => Some(Some(Err(Failure::new(error.code(), error.to_string())))),
                 Standing::Released => Some(None),
-                Standing::Starting | Standing::Running | Standing::Parked(_) => None,
+                Standing::Starting | Standing::Running | Standing::Elsewhere | Standing::Parked(_) => None,
             })
             .await
     }
@@ -244,7 +299,7 @@ fn refuse(mail: Mail, error: Error) {
         Mail::Signal { done, .. } | Mail::Terminate { done } | Mail::Cancel { done: Some(done), .. } => {
             let _ = done.send(Err(error));
         }
-        Mail::Cancel { done: None, .. } | Mail::ChildDone { .. } => {}
+        Mail::Cancel { done: None, .. } | Mail::ChildDone { .. } | Mail::Messages(_) | Mail::Look => {}
     }
 }
 

@@ -5,6 +5,7 @@
 //! acknowledged. So an execution that breaks off anywhere has done nothing that its journal does not account for, and the last answer and the
 //! end of a workflow share an append.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::future::{Future as _, poll_fn};
@@ -19,15 +20,19 @@ use event_store::{EventStore, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
+use super::boundary::Boundary;
 use super::core::Core;
-use super::execution::{Execution, Mail, Parked, Standing};
+use super::execution::{Done, Execution, Mail, Parked, Standing};
 use super::function::{Function, Polled};
+use super::inbox::{self, Message};
 use super::journal::{self, Broken, History, Journal};
+use super::lease::Lease;
+use super::observe::{Seen, observe};
 use super::record::{Cause, Record, Started};
 use super::slots::{Command, MAX_UNREAD_SIGNALS, NonDeterminism, Slots};
-use super::steps::Steps;
+use super::steps::{Prepared, Steps};
 use crate::error::{Error, ErrorCode};
-use crate::workflow::{Failure, WorkflowError};
+use crate::workflow::{ExecutionId, Failure, NotCommitted, WorkflowError};
 
 /// Claims without anything behind them before an execution is left alone.
 const MAX_CLAIMS: u32 = 10;
@@ -62,6 +67,10 @@ enum End {
     Parked(Parked),
     /// It has another owner, or the engine shuts down.
     Released,
+    /// Another process has it in hand, and lives.
+    Elsewhere,
+    /// Its journal has to say where it stands.
+    LookAgain,
     Refused(Error),
 }
 
@@ -94,7 +103,16 @@ pub(super) async fn drive<S: EventStore>(core: Arc<Core<S>>, execution: Arc<Exec
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             End::Parked(why) => break Standing::Parked(why),
+            // Where there are others, one of them has it, or this process by another name.
+            End::Released if core.shared.is_some() && !core.is_stopping() => {}
             End::Released => break Standing::Released,
+            End::LookAgain => {}
+            End::Elsewhere => match observe(&core, &execution).await {
+                Seen::Ended(outcome) => break Standing::Ended(outcome),
+                Seen::LookAgain => {}
+                Seen::Released => break Standing::Released,
+                Seen::Gone => break Standing::Refused(Error::NotFound(execution.id().clone())),
+            },
             End::Refused(error) => break Standing::Refused(error),
         }
     };
@@ -103,12 +121,16 @@ pub(super) async fn drive<S: EventStore>(core: Arc<Core<S>>, execution: Arc<Exec
 
 async fn load<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<Execution>, begin: Begin) -> Result<Driver<S>, End> {
     let stream = execution.id().stream();
+    let lease = core.lease();
     let (history, journal) = match begin {
-        Begin::New(started) => {
+        Begin::New(mut started) => {
+            started.owner = lease.owner();
             let mut journal = Journal::new(stream, None);
             let now = core.clock.now();
             let records = [(Record::Started(started.clone()), now)];
+            core.at(Boundary::BeforeAppend);
             let appended = journal.append(&core.store, &records, |_| ()).await;
+            core.at(Boundary::AfterAppend);
             match appended {
                 Ok(()) => {}
                 Err(Broken::Fenced) => return Err(End::Refused(Error::AlreadyExists(execution.id().clone()))),
@@ -122,49 +144,88 @@ async fn load<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<Execution>, be
             let _ = core.store.truncate_stream(&stream, journal.before(history.records.len() as u64)).await;
             (history, journal)
         }
-        Begin::Resume => {
-            let mut pause = FIRST_PAUSE;
-            let history = loop {
-                match journal::read(&core.store, &stream).await {
-                    Ok(Some(history)) => break history,
-                    Ok(None) => return Err(End::Refused(Error::NotFound(execution.id().clone()))),
-                    Err(error @ Error::Malformed { .. }) => {
-                        return Err(End::Parked(Parked::Malformed(error.to_string())));
-                    }
-                    Err(_) => tokio::time::sleep(pause).await,
-                }
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            };
-            if let Some(end) = history.end {
-                return Err(End::WasEnded(end));
-            }
-            let (workflow, version) = (&history.started.workflow, history.started.code_version);
-            // What nobody here can run waits for somebody who can, and burns no attempt.
-            if core.registry.get(workflow, version).is_none() {
-                return Err(End::Parked(Parked::Unregistered { workflow: workflow.clone(), version }));
-            }
-            if history.claims >= MAX_CLAIMS {
-                let last = execution.last_panic().unwrap_or_else(|| "its owners ended".to_owned());
-                return Err(End::Parked(Parked::Poisoned { attempts: history.claims, last }));
-            }
-            let mut journal = Journal::new(stream, Some(history.version));
-            let claim = Record::Claimed { owner: core.owner, epoch: history.epoch + 1 };
-            match journal.append(&core.store, &[(claim, core.clock.now())], |_| ()).await {
-                Ok(()) => {}
-                Err(Broken::Fenced) => return Err(End::Released),
-                Err(Broken::Refused(error)) => return Err(End::Refused(Error::Append(error))),
-            }
-            (history, journal)
-        }
+        Begin::Resume => claim(core, execution, &lease).await?,
     };
     execution.stands(Standing::Running);
-    Driver::new(core, execution, history, journal)
+    Driver::new(core, execution, lease, history, journal)
+}
+
+/// Reads what there is of an execution, and makes it this process's own.
+async fn claim<S: EventStore>(
+    core: &Arc<Core<S>>,
+    execution: &Arc<Execution>,
+    lease: &Lease,
+) -> Result<(History, Journal), End> {
+    let stream = execution.id().stream();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let history = match journal::read(&core.store, &stream).await {
+            Ok(Some(history)) => history,
+            Ok(None) => return Err(End::Refused(Error::NotFound(execution.id().clone()))),
+            Err(error @ Error::Malformed { .. }) => return Err(End::Parked(Parked::Malformed(error.to_string()))),
+            Err(_) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                continue;
+            }
+        };
+        if let Some(end) = history.end {
+            return Err(End::WasEnded(end));
+        }
+        match core.is_elsewhere(history.owner).await {
+            Ok(false) => {}
+            Ok(true) => return Err(End::Elsewhere),
+            Err(_) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                continue;
+            }
+        }
+        let (workflow, version) = (&history.started.workflow, history.started.code_version);
+        // What nobody here can run waits for somebody who can, and burns no attempt.
+        if core.registry.get(workflow, version).is_none() {
+            return Err(End::Parked(Parked::Unregistered { workflow: workflow.clone(), version }));
+        }
+        if history.claims >= MAX_CLAIMS {
+            let last = execution.last_panic().unwrap_or_else(|| "its owners ended".to_owned());
+            return Err(End::Parked(Parked::Poisoned { attempts: history.claims, last }));
+        }
+        if lease.sure().await.is_err() {
+            return Err(End::LookAgain);
+        }
+        let mut journal = Journal::new(stream.clone(), Some(history.version));
+        let claimed = Record::Claimed { owner: lease.owner(), epoch: history.epoch + 1 };
+        core.at(Boundary::BeforeAppend);
+        let appended = journal.append(&core.store, &[(claimed, core.clock.now())], |_| ()).await;
+        core.at(Boundary::AfterAppend);
+        match appended {
+            Ok(()) => {}
+            // Somebody was quicker.
+            Err(Broken::Fenced) if core.shared.is_some() => continue,
+            Err(Broken::Fenced) => return Err(End::Released),
+            Err(Broken::Refused(error)) => return Err(End::Refused(Error::Append(error))),
+        }
+        if core.shared.is_some() {
+            // What was left for it before is looked for, and what is left from now on is told.
+            let _ = execution.send(Mail::Look);
+        }
+        return Ok((history, journal));
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
     Deadline,
     Timer(u32),
+}
+
+/// Whether the inbox is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Not,
+    Once,
+    /// Something has come since it began.
+    AndAgain,
 }
 
 struct Arrival {
@@ -176,6 +237,7 @@ struct Arrival {
 struct Driver<S> {
     core: Arc<Core<S>>,
     execution: Arc<Execution>,
+    lease: Arc<Lease>,
     started: Started,
     function: Function,
     journal: Journal,
@@ -192,6 +254,9 @@ struct Driver<S> {
     sleep: Option<Pin<Box<Sleep>>>,
     signals: VecDeque<u128>,
     known_signals: HashSet<u128>,
+    /// How many messages of the inbox were taken, and whether it is being read.
+    inbox: u64,
+    reading: Reading,
     /// Attempts that the journal knows of.
     failed_attempts: HashMap<u32, (u16, Timestamp)>,
     end: Option<End>,
@@ -199,8 +264,14 @@ struct Driver<S> {
 
 impl<S: EventStore> Driver<S> {
     /// Replays `history`.
-    fn new(core: &Arc<Core<S>>, execution: &Arc<Execution>, history: History, journal: Journal) -> Result<Self, End> {
-        let History { started, began, records, patches, signals, .. } = history;
+    fn new(
+        core: &Arc<Core<S>>,
+        execution: &Arc<Execution>,
+        lease: Arc<Lease>,
+        history: History,
+        journal: Journal,
+    ) -> Result<Self, End> {
+        let History { started, began, records, patches, signals, inbox, .. } = history;
         let mut slots = Slots::new(started.seed, began);
         slots.expect_history(records.len(), patches);
         execution.replace_slots(slots);
@@ -214,6 +285,7 @@ impl<S: EventStore> Driver<S> {
         let mut driver = Self {
             core: Arc::clone(core),
             execution: Arc::clone(execution),
+            lease,
             function: Function::new(future, Arc::clone(execution)),
             started,
             journal,
@@ -226,6 +298,8 @@ impl<S: EventStore> Driver<S> {
             sleep: None,
             known_signals: signals.iter().copied().collect(),
             signals: signals.into(),
+            inbox,
+            reading: Reading::Not,
             failed_attempts: HashMap::new(),
             end: None,
         };
@@ -266,16 +340,27 @@ impl<S: EventStore> Driver<S> {
             if let Some(end) = self.end.take() {
                 return self.close(end);
             }
+            if let Err(end) = self.commit().await {
+                return self.close(end);
+            }
         }
     }
 
     /// Waits until something has arrived, or the execution ends.
     fn gather(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.execution.waker.register(cx.waker());
-        for command in mem::take(&mut self.held) {
-            self.begin(command);
+        if self.lease.is_lost() {
+            self.end = Some(End::Released);
+            return Poll::Ready(());
         }
-        self.poll_steps(cx);
+        // Who is not sure to be the owner begins nothing.
+        let is_sure = self.lease.is_sure();
+        if is_sure {
+            for command in mem::take(&mut self.held) {
+                self.begin(command);
+            }
+        }
+        self.poll_steps(cx, is_sure);
         // What comes behind the end is refused when the mailbox is closed.
         while self.end.is_none()
             && let Some(mail) = self.execution.next_mail()
@@ -293,26 +378,29 @@ impl<S: EventStore> Driver<S> {
         } else if self.core.lets_go(self.steps.is_any_under_way()) {
             self.end = Some(End::Released);
         }
-        self.ring(cx);
-        if self.arrivals.is_empty() && self.end.is_none() { Poll::Pending } else { Poll::Ready(()) }
+        self.ring(cx, is_sure);
+        let is_idle = self.arrivals.is_empty() && self.end.is_none() && self.steps.prepared().is_none();
+        if is_idle { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    fn poll_steps(&mut self, cx: &mut Context<'_>) {
+    fn poll_steps(&mut self, cx: &mut Context<'_>, may_begin: bool) {
         let (clock, arrivals) = (&self.core.clock, &mut self.arrivals);
         self.steps.poll(
             cx,
-            self.execution.id(),
+            (self.execution.id(), &self.core),
             || clock.now(),
-            true,
+            may_begin,
             |record, at| arrivals.push_back(Arrival { record, at, done: None }),
         );
     }
 
     /// Takes what is due, and sleeps until the next moment that counts.
-    fn ring(&mut self, cx: &mut Context<'_>) {
+    fn ring(&mut self, cx: &mut Context<'_>, may_begin: bool) {
         loop {
             let next = self.alarms.peek().map(|Reverse((at, _))| *at);
-            let Some(next) = next.into_iter().chain(self.steps.next_alarm()).min() else { return };
+            let Some(next) = next.into_iter().chain(self.steps.next_alarm().filter(|_| may_begin)).min() else {
+                return;
+            };
             let now = self.core.clock.now();
             while let Some(Reverse((at, alarm))) = self.alarms.peek().copied()
                 && at <= now
@@ -332,7 +420,7 @@ impl<S: EventStore> Driver<S> {
                 return;
             }
             if next <= now {
-                self.poll_steps(cx);
+                self.poll_steps(cx, may_begin);
                 if !self.arrivals.is_empty() {
                     return;
                 }
@@ -352,50 +440,110 @@ impl<S: EventStore> Driver<S> {
     }
 
     fn receive(&mut self, mail: Mail) {
-        let now = self.core.clock.now();
-        let mut arrive = |record, done| self.arrivals.push_back(Arrival { record, at: now, done });
         match mail {
-            Mail::Signal { name, id, payload, done } => {
-                if self.known_signals.contains(&id) {
-                    // It is in the journal, or on its way there with what else has arrived.
-                    self.waiting.push(done);
-                } else if self.execution.slots().unread_signals() >= MAX_UNREAD_SIGNALS {
-                    let _ = done.send(Err(Error::Busy("too many signals are unread")));
-                } else {
-                    self.known_signals.insert(id);
-                    self.signals.push_back(id);
-                    arrive(Record::Signalled { name, id, payload }, Some(done));
-                }
-                while self.signals.len() > MAX_SIGNAL_IDS {
-                    self.signals.pop_front().map(|oldest| self.known_signals.remove(&oldest));
-                }
+            Mail::Signal { id, done, .. }
+                if self.execution.slots().unread_signals() >= MAX_UNREAD_SIGNALS
+                    && !self.known_signals.contains(&id) =>
+            {
+                let _ = done.send(Err(Error::Busy("too many signals are unread")));
             }
-            Mail::Cancel { cause, told, done } => {
-                let (is_cancelled, mut children) = {
-                    let slots = self.execution.slots();
-                    (slots.is_cancelled(), slots.children_to_cancel())
-                };
-                children.retain(|child| !told.contains(child));
-                if is_cancelled {
-                    self.waiting.extend(done);
-                } else if children.is_empty() {
-                    arrive(Record::CancelRequested { cause }, done);
-                } else {
-                    Core::cancel_children(&self.core, &self.execution, children, (cause, told, done));
+            Mail::Signal { name, id, payload, done } => self.signal(name, id, payload, (0, Some(done))),
+            Mail::Cancel { cause, told, done } => self.cancel(cause, &told, (0, done)),
+            Mail::Terminate { done } => self.terminate(Some(done)),
+            Mail::Messages(messages) => {
+                let again = mem::replace(&mut self.reading, Reading::Not) == Reading::AndAgain;
+                for (place, message) in messages {
+                    self.take(place, message);
+                }
+                if again {
+                    self.look();
                 }
             }
-            Mail::Terminate { done } => {
-                let failure = Failure::new(ErrorCode::Cancelled, "terminated");
-                self.outbox.push((Record::Failed { failure: failure.clone() }, now));
-                self.waiting.push(done);
-                self.end = Some(End::Ended(Err(failure)));
-            }
+            Mail::Look => self.look(),
             Mail::ChildDone { seq, child, outcome } => {
                 if self.execution.slots().is_awaited(seq) {
-                    arrive(Record::ChildDone { seq, child: child.as_str().to_owned(), outcome }, None);
+                    let record = Record::ChildDone { seq, child: child.as_str().to_owned(), outcome };
+                    self.arrivals.push_back(Arrival { record, at: self.core.clock.now(), done: None });
                 }
             }
         }
+    }
+
+    fn signal(&mut self, name: String, id: u128, payload: Bytes, (inbox, done): (u64, Option<Done>)) {
+        if self.known_signals.contains(&id) {
+            // It is in the journal, or on its way there with what else has arrived.
+            self.waiting.extend(done);
+            return;
+        }
+        self.known_signals.insert(id);
+        self.signals.push_back(id);
+        while self.signals.len() > MAX_SIGNAL_IDS {
+            self.signals.pop_front().map(|oldest| self.known_signals.remove(&oldest));
+        }
+        let record = Record::Signalled { name, id, payload, inbox };
+        self.arrivals.push_back(Arrival { record, at: self.core.clock.now(), done });
+    }
+
+    fn cancel(&mut self, cause: Cause, told: &[ExecutionId], (inbox, done): (u64, Option<Done>)) {
+        let (is_cancelled, mut children) = {
+            let slots = self.execution.slots();
+            (slots.is_cancelled(), slots.children_to_cancel())
+        };
+        children.retain(|child| !told.contains(child));
+        if is_cancelled {
+            self.waiting.extend(done);
+        } else if children.is_empty() {
+            let record = Record::CancelRequested { cause, inbox };
+            self.arrivals.push_back(Arrival { record, at: self.core.clock.now(), done });
+        } else {
+            Core::cancel_children(&self.core, &self.execution, children, (cause, told.to_vec(), done));
+        }
+    }
+
+    fn terminate(&mut self, done: Option<Done>) {
+        let failure = Failure::new(ErrorCode::Cancelled, "terminated");
+        self.outbox.push((Record::Failed { failure: failure.clone() }, self.core.clock.now()));
+        self.waiting.extend(done);
+        self.end = Some(End::Ended(Err(failure)));
+    }
+
+    /// Takes a message out of the inbox.
+    fn take(&mut self, place: u64, message: Message) {
+        if self.end.is_some() || place <= self.inbox {
+            return;
+        }
+        self.inbox = place;
+        match message {
+            Message::Signal { name, id, payload } => self.signal(name, id, payload, (place, None)),
+            Message::Cancel => self.cancel(Cause::Asked, &[], (place, None)),
+            Message::Terminate => self.terminate(None),
+        }
+    }
+
+    /// Has the inbox read, if others can leave something there.
+    fn look(&mut self) {
+        if self.core.shared.is_none() {
+            return;
+        }
+        if self.reading != Reading::Not {
+            self.reading = Reading::AndAgain;
+            return;
+        }
+        self.reading = Reading::Once;
+        let (core, execution, taken) = (Arc::clone(&self.core), Arc::clone(&self.execution), self.inbox);
+        let runtime = core.runtime.clone();
+        runtime.spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            while !core.is_stopping() {
+                if let Ok(messages) = inbox::read(&core.store, execution.id(), taken).await {
+                    // One that has ended takes no more.
+                    let _ = execution.send(Mail::Messages(messages));
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        });
     }
 
     /// Delivers what has arrived, in order, until the function has ended.
@@ -478,8 +626,10 @@ impl<S: EventStore> Driver<S> {
         let taken_signals = self.signals.iter().copied().filter(|id| !kept.contains(id)).collect();
         let seed = self.started.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
             ^ u64::from(self.started.code_version);
-        let started = Started { input, seed, start_at: None, taken_signals, ..self.started.clone() };
-        let signals = unread.into_iter().map(|(name, id, payload)| (Record::Signalled { name, id, payload }, at));
+        let (owner, inbox) = (self.lease.owner(), self.inbox);
+        let started = Started { input, seed, owner, inbox, start_at: None, taken_signals, ..self.started.clone() };
+        let signals =
+            unread.into_iter().map(|(name, id, payload)| (Record::Signalled { name, id, payload, inbox: 0 }, at));
         let records: Vec<_> = signals.collect();
         self.outbox.push((Record::ContinuedAsNew(Box::new(started.clone())), at));
         self.outbox.extend(records.iter().cloned());
@@ -494,13 +644,19 @@ impl<S: EventStore> Driver<S> {
             self.acknowledge();
             return Ok(());
         }
+        if self.lease.sure().await.is_err() {
+            return Err(End::Released);
+        }
+        self.core.at(Boundary::BeforeAppend);
         let Self { core, journal, outbox, steps, arrivals, execution, .. } = self;
         let clock = &core.clock;
         let appended = journal.append(&core.store, outbox, |cx| {
             let arrive = |record, at| arrivals.push_back(Arrival { record, at, done: None });
-            steps.poll(cx, execution.id(), || clock.now(), false, arrive);
+            steps.poll(cx, (execution.id(), core), || clock.now(), false, arrive);
         });
-        match appended.await {
+        let appended = appended.await;
+        self.core.at(Boundary::AfterAppend);
+        match appended {
             Ok(()) => {}
             Err(Broken::Fenced) => return Err(End::Released),
             Err(Broken::Refused(error)) => {
@@ -511,6 +667,40 @@ impl<S: EventStore> Driver<S> {
         self.outbox.clear();
         self.acknowledge();
         Ok(())
+    }
+
+    /// Commits a step together with its record, if one waits for that.
+    async fn commit(&mut self) -> Result<(), End> {
+        let Some(Prepared { seq, attempt, name, value }) = self.steps.prepared() else { return Ok(()) };
+        if self.lease.sure().await.is_err() {
+            return Err(End::Released);
+        }
+        let at = self.core.clock.now();
+        let record = Record::StepDone { seq, attempt, name: Cow::Borrowed(name), outcome: Ok(value) };
+        let records = [(record, at)];
+        self.core.at(Boundary::BeforeAppend);
+        self.steps.commit(seq, self.journal.next(&records));
+        let Self { core, steps, arrivals, execution, .. } = self;
+        let clock = &core.clock;
+        let committed = poll_fn(|cx| {
+            let mut arrive = |record, at| arrivals.push_back(Arrival { record, at, done: None });
+            steps.poll(cx, (execution.id(), core), || clock.now(), false, &mut arrive);
+            steps.poll_commit(seq, cx, || clock.now(), arrive)
+        });
+        let committed = committed.await;
+        self.core.at(Boundary::AfterAppend);
+        match committed {
+            Ok(version) => {
+                self.journal.appended(Some(version), 1);
+                let [(record, at)] = &records;
+                self.deliver(record, *at);
+                Ok(())
+            }
+            Err(NotCommitted::Failed(_)) => Ok(()),
+            Err(NotCommitted::Fenced) => Err(End::Released),
+            // A claim settles it: behind one, what is not in the journal will never be.
+            Err(NotCommitted::Unknown) => Err(End::LookAgain),
+        }
     }
 
     fn acknowledge(&mut self) {

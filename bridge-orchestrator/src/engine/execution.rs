@@ -8,6 +8,7 @@ use bytes::Bytes;
 use event_listener::Event;
 use tokio::sync::oneshot;
 
+use super::inbox::Message;
 use super::record::Cause;
 use super::slots::{NonDeterminism, Slots};
 use crate::error::Error;
@@ -38,6 +39,10 @@ pub(crate) enum Mail {
         child: ExecutionId,
         outcome: Result<Bytes, Failure>,
     },
+    /// Out of the inbox, each with its place there.
+    Messages(Vec<(u64, Message)>),
+    /// Something has changed outside: there are messages, or the owner is another one.
+    Look,
 }
 
 /// Letters that wait for the driver, at most.
@@ -50,6 +55,8 @@ pub(crate) enum Standing {
     Starting,
     /// It has a driver.
     Running,
+    /// Another process has it in hand.
+    Elsewhere,
     /// It waits for a person: the function does not do what the journal says.
     Parked(Parked),
     /// It has ended.

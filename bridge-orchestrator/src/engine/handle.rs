@@ -70,7 +70,7 @@ impl<W: Workflow> Handle<W> {
     /// [`HandleError`].
     pub async fn result(&self) -> Result<W::Output, HandleError> {
         let outcome = self.execution.when(|standing| match standing {
-            Standing::Starting | Standing::Running => None,
+            Standing::Starting | Standing::Running | Standing::Elsewhere => None,
             Standing::Parked(why) => Some(Err(HandleError::Parked(why.clone()))),
             Standing::Ended(Ok(output)) => Some(Ok(output.clone())),
             Standing::Ended(Err(failure)) => Some(Err(HandleError::Failed(failure.clone()))),
@@ -86,7 +86,7 @@ pub(super) fn state_of(execution: &Execution, standing: &Standing) -> WorkflowSt
     match standing {
         Standing::Starting | Standing::Refused(_) => WorkflowState::Pending,
         Standing::Running | Standing::Released if execution.slots().is_compensating() => WorkflowState::Compensating,
-        Standing::Running | Standing::Released => WorkflowState::Processing,
+        Standing::Running | Standing::Elsewhere | Standing::Released => WorkflowState::Processing,
         Standing::Parked(_) => WorkflowState::Parked,
         Standing::Ended(Ok(_)) => WorkflowState::Completed,
         Standing::Ended(Err(failure)) if failure.code == ErrorCode::Cancelled => WorkflowState::Cancelled,

@@ -46,6 +46,20 @@ impl Journal {
         StreamVersion::new(self.version.map_or(0, |version| version.get().saturating_sub(events)))
     }
 
+    /// The append of `records` at the end, always with the same ids.
+    pub(super) fn next(&self, records: &[(Record, Timestamp)]) -> Append {
+        let expected = self.version.map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
+        let ids = self.next_id..;
+        let events = records.iter().zip(ids).map(|((record, at), id)| record.encode(EventId::from_u128(id), *at));
+        Append::stream(self.stream.clone(), expected, events.collect::<Vec<NewEvent>>())
+    }
+
+    /// So many records were appended, the last of which has this version.
+    pub(super) fn appended(&mut self, version: Option<StreamVersion>, records: usize) {
+        self.version = version;
+        self.next_id += records as u128;
+    }
+
     /// Appends `records`. An answer that does not come is asked for again with the same ids, and so is a store that is not there, for as long as
     /// it takes. `meanwhile` is called at each poll.
     pub(super) async fn append<S: EventStore>(
@@ -54,15 +68,10 @@ impl Journal {
         records: &[(Record, Timestamp)],
         mut meanwhile: impl FnMut(&mut std::task::Context<'_>),
     ) -> Result<(), Broken> {
-        let expected = self.version.map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
         let mut pause = FIRST_PAUSE;
         loop {
-            let first_id = self.next_id;
-            let events =
-                records.iter().zip(first_id..).map(|((record, at), id)| record.encode(EventId::from_u128(id), *at));
-            let append = Append::stream(self.stream.clone(), expected, events.collect::<Vec<NewEvent>>());
             let answer = {
-                let mut appending = pin!(store.append(append));
+                let mut appending = pin!(store.append(self.next(records)));
                 std::future::poll_fn(|cx| {
                     let answer = appending.as_mut().poll(cx);
                     if answer.is_pending() {
@@ -74,8 +83,7 @@ impl Journal {
             };
             match answer {
                 Ok(appended) => {
-                    self.version = appended.versions().first().map(|(_, version)| *version);
-                    self.next_id = first_id + records.len() as u128;
+                    self.appended(appended.versions().first().map(|(_, version)| *version), records.len());
                     return Ok(());
                 }
                 Err(AppendError::WrongExpectedVersion { .. } | AppendError::DuplicateEventId { .. }) => {
@@ -107,6 +115,10 @@ pub(super) struct History {
     /// Signals that were taken, in this run and those before, the latest last.
     pub(super) signals: Vec<u128>,
     pub(super) epoch: u64,
+    /// Who claimed it last, or started it.
+    pub(super) owner: Uuid,
+    /// How many messages of its inbox were taken.
+    pub(super) inbox: u64,
     /// Claims that nothing followed.
     pub(super) claims: u32,
     pub(super) end: Option<Result<bytes::Bytes, crate::workflow::Failure>>,
@@ -143,8 +155,10 @@ impl History {
             records: Vec::new(),
             patches: HashSet::new(),
             signals: started.taken_signals.clone(),
-            started,
             epoch: 0,
+            owner: started.owner,
+            inbox: started.inbox,
+            started,
             claims: 0,
             end: None,
             version,
@@ -156,8 +170,8 @@ impl History {
         if self.end.is_some() {
             return Err("there is something behind its end".to_owned());
         }
-        if let Record::Claimed { epoch, .. } = record {
-            self.epoch = self.epoch.max(epoch);
+        if let Record::Claimed { epoch, owner } = record {
+            (self.epoch, self.owner) = (self.epoch.max(epoch), owner);
             self.claims += 1;
             return Ok(());
         }
@@ -169,7 +183,11 @@ impl History {
             Record::Failed { failure } => self.end = Some(Err(failure)),
             record => {
                 match &record {
-                    Record::Signalled { id, .. } => self.signals.push(*id),
+                    Record::Signalled { id, inbox, .. } => {
+                        self.signals.push(*id);
+                        self.inbox = self.inbox.max(*inbox);
+                    }
+                    Record::CancelRequested { inbox, .. } => self.inbox = self.inbox.max(*inbox),
                     Record::Patched { id } => {
                         self.patches.insert(id.clone());
                     }

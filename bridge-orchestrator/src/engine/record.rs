@@ -34,12 +34,16 @@ pub(crate) struct Started {
     pub(crate) start_at: Option<Timestamp>,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) seed: u64,
+    /// Whose it is, until somebody claims it.
+    pub(crate) owner: Uuid,
+    /// How much of its inbox was taken before.
+    pub(crate) inbox: u64,
     /// Of an execution that goes on: the ids of the last signals that were taken before.
     pub(crate) taken_signals: Vec<u128>,
     pub(crate) input: Bytes,
 }
 
-/// One entry of a journal.
+/// One entry of a journal. `inbox`: the message that it was made of, counted from 1 in the execution's inbox, or 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
     Started(Box<Started>),
@@ -70,6 +74,7 @@ pub(crate) enum Record {
         name: String,
         id: u128,
         payload: Bytes,
+        inbox: u64,
     },
     ChildDone {
         seq: u32,
@@ -78,6 +83,7 @@ pub(crate) enum Record {
     },
     CancelRequested {
         cause: Cause,
+        inbox: u64,
     },
     Patched {
         id: String,
@@ -138,6 +144,8 @@ impl Record {
             Self::Started(started) | Self::ContinuedAsNew(started) => {
                 metadata.put_u32_le(started.code_version);
                 metadata.put_u64_le(started.seed);
+                metadata.put_slice(started.owner.as_bytes());
+                metadata.put_u64_le(started.inbox);
                 put_time(&mut metadata, started.start_at);
                 put_time(&mut metadata, started.deadline);
                 put_text(&mut metadata, &started.workflow);
@@ -173,8 +181,9 @@ impl Record {
                 metadata.put_u32_le(*seq);
                 (kind::TIMER_FIRED, Bytes::new())
             }
-            Self::Signalled { name, id, payload } => {
+            Self::Signalled { name, id, payload, inbox } => {
                 metadata.put_u128_le(*id);
+                metadata.put_u64_le(*inbox);
                 metadata.put_slice(name.as_bytes());
                 (kind::SIGNALLED, payload.clone())
             }
@@ -183,12 +192,13 @@ impl Record {
                 metadata.put_slice(child.as_bytes());
                 answer(outcome, kind::CHILD_COMPLETED, kind::CHILD_FAILED)
             }
-            Self::CancelRequested { cause } => {
+            Self::CancelRequested { cause, inbox } => {
                 metadata.put_u8(match cause {
                     Cause::Asked => 0,
                     Cause::Deadline => 1,
                     Cause::Parent => 2,
                 });
+                metadata.put_u64_le(*inbox);
                 (kind::CANCEL_REQUESTED, Bytes::new())
             }
             Self::Patched { id } => {
@@ -217,6 +227,7 @@ impl Record {
         let record = match event_type {
             kind::STARTED | kind::CONTINUED => {
                 let (code_version, seed) = (rest.u32()?, rest.u64()?);
+                let (owner, inbox) = (Uuid::from_bytes(rest.array()?), rest.u64()?);
                 let (start_at, deadline) = (rest.time()?, rest.time()?);
                 let (workflow, namespace) = (rest.text()?, rest.text()?);
                 let signals = rest.u16()?;
@@ -236,6 +247,8 @@ impl Record {
                     start_at,
                     deadline,
                     seed,
+                    owner,
+                    inbox,
                     taken_signals,
                     input: value(),
                 });
@@ -256,7 +269,8 @@ impl Record {
             }
             kind::TIMER_FIRED => Self::TimerFired { seq: rest.u32()? },
             kind::SIGNALLED => {
-                Self::Signalled { id: u128::from_le_bytes(rest.array()?), name: rest.all_text()?, payload: value() }
+                let (id, inbox) = (u128::from_le_bytes(rest.array()?), rest.u64()?);
+                Self::Signalled { id, inbox, name: rest.all_text()?, payload: value() }
             }
             kind::CHILD_COMPLETED | kind::CHILD_FAILED => Self::ChildDone {
                 seq: rest.u32()?,
@@ -270,6 +284,7 @@ impl Record {
                     2 => Cause::Parent,
                     other => return Err(DecodeError::OutOfRange { what: "cause", value: u64::from(other) }),
                 },
+                inbox: rest.u64()?,
             },
             kind::PATCHED => Self::Patched { id: rest.all_text()? },
             kind::COMPLETED => Self::Completed { output: value() },

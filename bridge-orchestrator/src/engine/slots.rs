@@ -442,8 +442,8 @@ impl Slots {
                     &mut wakers,
                 )?;
             }
-            Record::Signalled { name, id, payload } => self.signal(name, *id, payload, &mut wakers),
-            Record::CancelRequested { cause } => self.cancel(*cause, &mut wakers),
+            Record::Signalled { name, id, payload, .. } => self.signal(name, *id, payload, &mut wakers),
+            Record::CancelRequested { cause, .. } => self.cancel(*cause, &mut wakers),
             Record::Patched { .. }
             | Record::Claimed { .. }
             | Record::Started(_)

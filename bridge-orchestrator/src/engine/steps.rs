@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use event_store::Timestamp;
+use bytes::Bytes;
+use event_store::{Append, StreamVersion, Timestamp};
 
+use super::host::Host;
 use super::record::Record;
 use crate::error::ErrorCode;
-use crate::workflow::{Attempt, ExecutionId, RetryPolicy, StepError, StepRun};
+use crate::workflow::{Attempt, ExecutionId, NotCommitted, Progress, RetryPolicy, StepError, StepRun};
 
 struct Running {
     seq: u32,
@@ -22,6 +24,16 @@ struct Running {
     is_under_way: bool,
     /// When the attempt has to have ended, or begins.
     alarm: Option<Timestamp>,
+    /// What it waits to be committed with.
+    prepared: Option<Bytes>,
+}
+
+/// A step that waits to be committed together with its record.
+pub(super) struct Prepared {
+    pub(super) seq: u32,
+    pub(super) attempt: u16,
+    pub(super) name: &'static str,
+    pub(super) value: Bytes,
 }
 
 #[derive(Default)]
@@ -47,7 +59,17 @@ impl Steps {
     ) {
         let (attempt, alarm) = failed.map_or((1, None), |(attempts, at)| (attempts + 1, Some(at)));
         let alarm = alarm.or(Some(Timestamp::from_micros(i64::MIN)));
-        self.running.push(Running { seq, name, run, retry, timeout, attempt, is_under_way: false, alarm });
+        self.running.push(Running {
+            seq,
+            name,
+            run,
+            retry,
+            timeout,
+            attempt,
+            is_under_way: false,
+            alarm,
+            prepared: None,
+        });
     }
 
     pub(super) fn abandon(&mut self, seq: u32) {
@@ -65,11 +87,55 @@ impl Steps {
         self.running.iter().filter_map(|step| step.alarm).min()
     }
 
+    /// The first step that waits to be committed.
+    pub(super) fn prepared(&self) -> Option<Prepared> {
+        self.running.iter().find_map(|step| {
+            let value = step.prepared.clone()?;
+            Some(Prepared { seq: step.seq, attempt: step.attempt, name: step.name, value })
+        })
+    }
+
+    pub(super) fn commit(&mut self, seq: u32, append: Append) {
+        if let Some(step) = self.running.iter_mut().find(|step| step.seq == seq) {
+            step.run.as_mut().commit(append);
+        }
+    }
+
+    /// Goes on with a step that is being committed. One that failed is passed to `arrive`, and goes on from there.
+    pub(super) fn poll_commit(
+        &mut self,
+        seq: u32,
+        cx: &mut Context<'_>,
+        now: impl Fn() -> Timestamp,
+        arrive: impl FnOnce(Record, Timestamp),
+    ) -> Poll<Result<StreamVersion, NotCommitted>> {
+        let Some(at) = self.running.iter().position(|step| step.seq == seq) else {
+            return Poll::Ready(Err(NotCommitted::Unknown));
+        };
+        let step = &mut self.running[at];
+        let error = match ready!(step.run.as_mut().poll(cx)) {
+            Progress::Prepared(_) => return Poll::Pending,
+            Progress::Committed(Err(NotCommitted::Failed(error))) | Progress::Done(Err(error)) => error,
+            Progress::Done(Ok(_)) => StepError::retryable("it was not committed"),
+            Progress::Committed(ended) => {
+                self.running.swap_remove(at);
+                return Poll::Ready(ended);
+            }
+        };
+        step.prepared = None;
+        let (record, time) = step.failed(error.clone(), now());
+        if matches!(record, Record::StepDone { .. }) {
+            self.running.swap_remove(at);
+        }
+        arrive(record, time);
+        Poll::Ready(Err(NotCommitted::Failed(error)))
+    }
+
     /// Begins attempts that are due, if any may begin, ends those that take too long, goes on with the others. What ended is passed to `arrive`.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        execution: &ExecutionId,
+        (execution, host): (&ExecutionId, &dyn Host),
         now: impl Fn() -> Timestamp,
         may_begin: bool,
         mut arrive: impl FnMut(Record, Timestamp),
@@ -77,7 +143,7 @@ impl Steps {
         let mut at = 0;
         while at < self.running.len() {
             let step = &mut self.running[at];
-            let Some(record) = step.poll(cx, execution, &now, may_begin) else {
+            let Some(record) = step.poll(cx, (execution, host), &now, may_begin) else {
                 at += 1;
                 continue;
             };
@@ -95,10 +161,13 @@ impl Running {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        execution: &ExecutionId,
+        (execution, host): (&ExecutionId, &dyn Host),
         now: &impl Fn() -> Timestamp,
         may_begin: bool,
     ) -> Option<(Record, Timestamp)> {
+        if self.prepared.is_some() {
+            return None;
+        }
         if !self.is_under_way {
             let due = self.alarm.filter(|_| may_begin)?;
             if due.as_micros() != i64::MIN && due > now() {
@@ -107,16 +176,23 @@ impl Running {
             self.is_under_way = true;
             self.alarm = self.timeout.map(|limit| after(now(), limit));
             let attempt = Attempt { number: self.attempt, key: format!("{execution}/{}", self.seq) };
-            if let Err(error) = self.run.as_mut().begin(attempt) {
+            if let Err(error) = self.run.as_mut().begin(attempt, host) {
                 return Some(self.failed(error, now()));
             }
         }
         match self.run.as_mut().poll(cx) {
-            Poll::Ready(Ok(value)) => {
+            Poll::Ready(Progress::Prepared(value)) => {
+                (self.prepared, self.alarm) = (Some(value), None);
+                None
+            }
+            Poll::Ready(Progress::Committed(_)) => {
+                Some(self.failed(StepError::retryable("it was committed by nobody"), now()))
+            }
+            Poll::Ready(Progress::Done(Ok(value))) => {
                 let name = Cow::Borrowed(self.name);
                 Some((Record::StepDone { seq: self.seq, attempt: self.attempt, name, outcome: Ok(value) }, now()))
             }
-            Poll::Ready(Err(error)) => Some(self.failed(error, now())),
+            Poll::Ready(Progress::Done(Err(error))) => Some(self.failed(error, now())),
             Poll::Pending => {
                 let limit = self.timeout?;
                 let now = now();

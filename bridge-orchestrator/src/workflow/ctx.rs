@@ -52,6 +52,44 @@ impl Ctx {
         Step::new(&self.execution, name, f)
     }
 
+    /// A step that changes the database in which the journals are: what `f` does in its transaction and the step's record are committed
+    /// together, or neither is, so it happens exactly once. `f` does nothing outside of the transaction, and neither commits nor rolls it back.
+    ///
+    /// From its last statement to the commit every other append waits; a row that it locks should not be one for which others wait long. Its
+    /// isolation is the server's default, READ COMMITTED unless it was changed.
+    ///
+    /// ```
+    /// use bridge_orchestrator::{Ctx, StepError, WorkflowError};
+    ///
+    /// async fn debit(ctx: &Ctx, account: i64, amount: i64) -> Result<i64, WorkflowError> {
+    ///     ctx.tx_step("debit", move |tx, _| Box::pin(async move {
+    ///         let statement = "UPDATE account SET balance = balance - $2 WHERE id = $1 RETURNING balance";
+    ///         Ok(tx.query_one(statement, &[&account, &amount]).await?.get(0))
+    ///     })).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Ctx::step`]. On an engine whose journals are not in PostgreSQL it fails with [`ErrorCode::Unsupported`](crate::ErrorCode::Unsupported), and is not
+    /// tried again.
+    ///
+    /// # Cost
+    /// What `f` does, the append, and two round trips for the begin and the commit. It holds a connection of the store's pool.
+    #[cfg(feature = "postgres")]
+    pub fn tx_step<T, F>(&self, name: &'static str, f: F) -> Step<'_, T>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        F: for<'t> Fn(
+                &'t event_store::tokio_postgres::Transaction<'t>,
+                Attempt,
+            ) -> event_store::BoxFuture<'t, Result<T, StepError>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Step::of(&self.execution, name, Box::pin(crate::postgres::TxBody::new(f)))
+    }
+
     /// Sleeps for `duration` from [`Ctx::now`] on, across crashes.
     pub fn sleep(&self, duration: Duration) -> Timer<'_> {
         Timer { wait: Wait::new(&self.execution, Kind::Timer, Start::Sleep(duration)) }

@@ -9,13 +9,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use event_store::{Append, StreamVersion};
 use pin_project_lite::pin_project;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::wait::{Wait, value};
 use super::{RetryPolicy, StepError, WorkflowError};
-use crate::engine::{Execution, Kind, NoValue, Start};
+use crate::engine::{Execution, Host, Kind, NoValue, Start};
 use crate::error::ErrorCode;
 
 /// Bytes of a value in a journal, at most.
@@ -66,7 +67,10 @@ impl<'a, T: Serialize + DeserializeOwned + Send + 'static> Step<'a, T> {
         F: FnMut(Attempt) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, StepError>> + Send + 'static,
     {
-        let run = Box::pin(Body { function: f, future: None });
+        Self::of(execution, name, Box::pin(Body { function: f, future: None }))
+    }
+
+    pub(crate) fn of(execution: &'a Execution, name: &'static str, run: Pin<Box<dyn StepRun>>) -> Self {
         Self { execution, name, run, retry: RetryPolicy::DEFAULT, timeout: None, value: PhantomData }
     }
 
@@ -123,13 +127,39 @@ impl<T: DeserializeOwned> Future for StepFuture<'_, T> {
     }
 }
 
+/// How an attempt goes on.
+pub(crate) enum Progress {
+    /// It has ended.
+    Done(Result<Bytes, StepError>),
+    /// It has a value, and what it did is committed together with it or not at all: see [`StepRun::commit`].
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code))]
+    Prepared(Bytes),
+    /// It has ended, together with its record, which has this version.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code))]
+    Committed(Result<StreamVersion, NotCommitted>),
+}
+
+/// Why an attempt was not committed together with its record.
+#[cfg_attr(not(feature = "postgres"), expect(dead_code))]
+pub(crate) enum NotCommitted {
+    /// It was rolled back.
+    Failed(StepError),
+    /// It was rolled back, for the execution has another owner.
+    Fenced,
+    /// Only the journal can tell.
+    Unknown,
+}
+
 /// A step's function, and the attempt that is under way.
 pub(crate) trait StepRun: Send {
     /// Begins an attempt.
-    fn begin(self: Pin<&mut Self>, attempt: Attempt) -> Result<(), StepError>;
+    fn begin(self: Pin<&mut Self>, attempt: Attempt, host: &dyn Host) -> Result<(), StepError>;
 
     /// Goes on with it.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes, StepError>>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Progress>;
+
+    /// Lets an attempt that is prepared be committed, with `append`, which holds its record.
+    fn commit(self: Pin<&mut Self>, _append: Append) {}
 
     /// Ends it wherever it is.
     fn end(self: Pin<&mut Self>);
@@ -149,17 +179,17 @@ where
     Fut: Future<Output = Result<T, StepError>> + Send,
     T: Serialize,
 {
-    fn begin(self: Pin<&mut Self>, attempt: Attempt) -> Result<(), StepError> {
+    fn begin(self: Pin<&mut Self>, attempt: Attempt, _: &dyn Host) -> Result<(), StepError> {
         let mut this = self.project();
         let made = catch_unwind(AssertUnwindSafe(|| (this.function)(attempt)));
         this.future.set(Some(made.map_err(|panic| panicked(&*panic))?));
         Ok(())
     }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Bytes, StepError>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Progress> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else {
-            return Poll::Ready(Err(StepError::retryable("the attempt is over")));
+            return Poll::Ready(Progress::Done(Err(StepError::retryable("the attempt is over"))));
         };
         let result = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(polled) => ready!(polled),
@@ -168,7 +198,7 @@ where
         // What its locals do when they are dropped is user code, too.
         let dropped = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
         let result = dropped.map_err(|panic| panicked(&*panic)).and(result);
-        Poll::Ready(result.and_then(|value| encode(&value)))
+        Poll::Ready(Progress::Done(result.and_then(|value| encode_value(&value))))
     }
 
     fn end(self: Pin<&mut Self>) {
@@ -177,7 +207,8 @@ where
     }
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Bytes, StepError> {
+/// A step's value as a journal holds it.
+pub(crate) fn encode_value<T: Serialize>(value: &T) -> Result<Bytes, StepError> {
     let encoded = catch_unwind(AssertUnwindSafe(|| serde_json::to_vec(value))).map_err(|panic| panicked(&*panic))?;
     let json = encoded.map_err(|error| {
         StepError::terminal(format!("its value cannot be written as JSON: {error}")).code(ErrorCode::ValidationError)
@@ -189,7 +220,8 @@ fn encode<T: Serialize>(value: &T) -> Result<Bytes, StepError> {
     Ok(json.into())
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> StepError {
+/// What a panic in a step is.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> StepError {
     StepError::retryable(format!("panicked: {}", panic_message(panic)))
 }
 

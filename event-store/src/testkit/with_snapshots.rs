@@ -63,6 +63,11 @@ impl<S: EventStore> EventStore for WithSnapshots<S> {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
         Ok(removed)
     }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(&self) -> Option<&crate::PostgresStore> {
+        self.store.postgres()
+    }
 }
 
 impl<S: EventStore> SnapshotStore for WithSnapshots<S> {

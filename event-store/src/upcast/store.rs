@@ -107,6 +107,11 @@ impl<S: EventStore> EventStore for Upcasting<S> {
     async fn delete_stream(&self, stream: &StreamId) -> Result<u64, RemoveError> {
         self.store.delete_stream(stream).await
     }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(&self) -> Option<&crate::PostgresStore> {
+        self.store.postgres()
+    }
 }
 
 /// Snapshots pass as they are: whoever changes what events mean raises the schema version of the state.

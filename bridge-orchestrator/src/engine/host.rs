@@ -1,0 +1,61 @@
+//! What a step needs of its engine.
+
+use std::sync::Arc;
+
+use super::core::Core;
+#[cfg(feature = "postgres")]
+use crate::postgres::Transactions;
+
+/// See the module.
+pub(crate) trait Host {
+    /// The journals, if they take part in transactions.
+    #[cfg(feature = "postgres")]
+    fn transactions(&self) -> Option<Arc<dyn Transactions>>;
+}
+
+#[cfg(not(feature = "postgres"))]
+impl<S: event_store::EventStore> Host for Arc<Core<S>> {}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use std::sync::Arc;
+
+    use event_store::tokio_postgres::Transaction;
+    use event_store::{Append, AppendError, Appended, BoxFuture, EventStore, PgConnections, PostgresStore};
+
+    use super::{Core, Host, Transactions};
+
+    impl<S: EventStore> Host for Arc<Core<S>> {
+        fn transactions(&self) -> Option<Arc<dyn Transactions>> {
+            let is_postgres = self.store.postgres().is_some();
+            is_postgres.then(|| Arc::new(Journals(Arc::clone(self))) as Arc<dyn Transactions>)
+        }
+    }
+
+    /// Journals that are known to be in PostgreSQL.
+    struct Journals<S>(Arc<Core<S>>);
+
+    impl<S: EventStore> Journals<S> {
+        fn store(&self) -> &PostgresStore {
+            self.0.store.postgres().expect("it was looked at before")
+        }
+    }
+
+    impl<S: EventStore> Transactions for Journals<S> {
+        fn connections(&self) -> PgConnections {
+            self.store().connections()
+        }
+
+        fn append_in_tx<'a>(
+            &'a self,
+            transaction: &'a Transaction<'_>,
+            append: Append,
+        ) -> BoxFuture<'a, Result<Appended, AppendError>> {
+            Box::pin(self.store().append_in_tx(transaction, append))
+        }
+
+        fn announce(&self, appended: &Appended) {
+            self.store().announce(appended);
+        }
+    }
+}
