@@ -184,7 +184,11 @@ async fn check(client: &Client, store: &Store, execution: &str) {
         }
         let question = "SELECT key, count(*) FROM tx_ledger WHERE execution = $1 GROUP BY key";
         let rows = client.query(question, &[&execution]).await.expect("rows");
-        assert_eq!(rows.len(), if execution.ends_with("-part") { 1 } else { 3 }, "no transaction of {execution} is lost");
+        assert_eq!(
+            rows.len(),
+            if execution.ends_with("-part") { 1 } else { 3 },
+            "no transaction of {execution} is lost"
+        );
         for row in rows {
             let (key, times): (String, i64) = (row.get(0), row.get(1));
             assert_eq!(times, 1, "{execution}, {key}: a transaction stands twice");
@@ -202,7 +206,8 @@ async fn a_process_killed_before_or_behind_any_append_loses_nothing_and_doubles_
     let work = async || {
         let database = database(&server).await;
         let (store, client) = (store(database.config()).await, database.connect().await.expect("a client"));
-        let tables = "CREATE TABLE ledger (execution text, key text); CREATE TABLE tx_ledger (execution text, key text)";
+        let tables =
+            "CREATE TABLE ledger (execution text, key text); CREATE TABLE tx_ledger (execution text, key text)";
         client.batch_execute(tables).await.expect("tables");
         let mut longest = 0;
         while killed.load(Ordering::SeqCst) < kills {

@@ -137,7 +137,8 @@ async fn what_a_stopped_process_writes_after_its_lease_is_not_accepted() {
         tokio::time::timeout(Duration::from_secs(20), inherited).await.expect("it is taken over");
         zombie.signal(Signal::CONT);
         let handle = engine.client().handle::<Steps>(&id("z"));
-        let output = tokio::time::timeout(Duration::from_secs(30), handle.result()).await.expect("in time").expect("ends");
+        let output =
+            tokio::time::timeout(Duration::from_secs(30), handle.result()).await.expect("in time").expect("ends");
         // Longer than the zombie would take for what it was at.
         tokio::time::sleep(LEASE * 2).await;
 

@@ -22,27 +22,24 @@ use tokio::time::Sleep;
 
 use super::boundary::Boundary;
 use super::core::Core;
-use super::execution::{Done, Execution, Mail, Parked, Standing};
+use super::execution::{Execution, Mail, Parked, Standing};
 use super::function::{Function, Polled};
-use super::inbox::{self, Message};
-use super::journal::{self, Broken, History, Journal};
+use super::journal::{Broken, History, Journal};
 use super::lease::Lease;
+use super::load::load;
 use super::observe::{Seen, observe};
+use super::receive::Reading;
 use super::record::{Cause, Record, Started};
-use super::slots::{Command, MAX_UNREAD_SIGNALS, NonDeterminism, Slots};
+use super::slots::{Command, NonDeterminism, Slots};
 use super::steps::{Prepared, Steps};
 use crate::error::{Error, ErrorCode};
-use crate::workflow::{ExecutionId, Failure, NotCommitted, WorkflowError};
+use crate::workflow::{Failure, NotCommitted, WorkflowError};
 
-/// Claims without anything behind them before an execution is left alone.
-const MAX_CLAIMS: u32 = 10;
 /// The pause after the first panic of a function; each next one is twice as long, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Records of one append, at most.
 const MAX_BATCH: usize = 256;
-/// Ids of signals that are remembered, at most: the latest.
-const MAX_SIGNAL_IDS: usize = 1_024;
 
 /// How an execution begins here.
 pub(super) enum Begin {
@@ -55,7 +52,7 @@ pub(super) enum Begin {
 }
 
 /// Why a drive ended.
-enum End {
+pub(super) enum End {
     /// The execution has ended.
     Ended(Result<Bytes, Failure>),
     /// It had ended before.
@@ -119,152 +116,49 @@ pub(super) async fn drive<S: EventStore>(core: Arc<Core<S>>, execution: Arc<Exec
     core.let_go(&execution, standing);
 }
 
-async fn load<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<Execution>, begin: Begin) -> Result<Driver<S>, End> {
-    let stream = execution.id().stream();
-    let lease = core.lease();
-    let (history, journal) = match begin {
-        Begin::New(mut started) => {
-            started.owner = lease.owner();
-            let mut journal = Journal::new(stream, None);
-            let now = core.clock.now();
-            let records = [(Record::Started(started.clone()), now)];
-            core.at(Boundary::BeforeAppend);
-            let appended = journal.append(&core.store, &records, |_| ()).await;
-            core.at(Boundary::AfterAppend);
-            match appended {
-                Ok(()) => {}
-                Err(Broken::Fenced) => return Err(End::Refused(Error::AlreadyExists(execution.id().clone()))),
-                Err(Broken::Refused(error)) => return Err(End::Refused(Error::Append(error))),
-            }
-            (History::new(*started, now, event_store::StreamVersion::FIRST), journal)
-        }
-        Begin::Continue(next) => {
-            let (history, journal) = *next;
-            // Where it fails the next run removes more.
-            let _ = core.store.truncate_stream(&stream, journal.before(history.records.len() as u64)).await;
-            (history, journal)
-        }
-        Begin::Resume => claim(core, execution, &lease).await?,
-    };
-    execution.stands(Standing::Running);
-    Driver::new(core, execution, lease, history, journal)
-}
-
-/// Reads what there is of an execution, and makes it this process's own.
-async fn claim<S: EventStore>(
-    core: &Arc<Core<S>>,
-    execution: &Arc<Execution>,
-    lease: &Lease,
-) -> Result<(History, Journal), End> {
-    let stream = execution.id().stream();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let history = match journal::read(&core.store, &stream).await {
-            Ok(Some(history)) => history,
-            Ok(None) => return Err(End::Refused(Error::NotFound(execution.id().clone()))),
-            Err(error @ Error::Malformed { .. }) => return Err(End::Parked(Parked::Malformed(error.to_string()))),
-            Err(_) => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                continue;
-            }
-        };
-        if let Some(end) = history.end {
-            return Err(End::WasEnded(end));
-        }
-        match core.is_elsewhere(history.owner).await {
-            Ok(false) => {}
-            Ok(true) => return Err(End::Elsewhere),
-            Err(_) => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                continue;
-            }
-        }
-        let (workflow, version) = (&history.started.workflow, history.started.code_version);
-        // What nobody here can run waits for somebody who can, and burns no attempt.
-        if core.registry.get(workflow, version).is_none() {
-            return Err(End::Parked(Parked::Unregistered { workflow: workflow.clone(), version }));
-        }
-        if history.claims >= MAX_CLAIMS {
-            let last = execution.last_panic().unwrap_or_else(|| "its owners ended".to_owned());
-            return Err(End::Parked(Parked::Poisoned { attempts: history.claims, last }));
-        }
-        if lease.sure().await.is_err() {
-            return Err(End::LookAgain);
-        }
-        let mut journal = Journal::new(stream.clone(), Some(history.version));
-        let claimed = Record::Claimed { owner: lease.owner(), epoch: history.epoch + 1 };
-        core.at(Boundary::BeforeAppend);
-        let appended = journal.append(&core.store, &[(claimed, core.clock.now())], |_| ()).await;
-        core.at(Boundary::AfterAppend);
-        match appended {
-            Ok(()) => {}
-            // Somebody was quicker.
-            Err(Broken::Fenced) if core.shared.is_some() => continue,
-            Err(Broken::Fenced) => return Err(End::Released),
-            Err(Broken::Refused(error)) => return Err(End::Refused(Error::Append(error))),
-        }
-        if core.shared.is_some() {
-            // What was left for it before is looked for, and what is left from now on is told.
-            let _ = execution.send(Mail::Look);
-        }
-        return Ok((history, journal));
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
     Deadline,
     Timer(u32),
 }
 
-/// Whether the inbox is being read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    Not,
-    Once,
-    /// Something has come since it began.
-    AndAgain,
+pub(super) struct Arrival {
+    pub(super) record: Record,
+    pub(super) at: Timestamp,
+    pub(super) done: Option<oneshot::Sender<Result<(), Error>>>,
 }
 
-struct Arrival {
-    record: Record,
-    at: Timestamp,
-    done: Option<oneshot::Sender<Result<(), Error>>>,
-}
-
-struct Driver<S> {
-    core: Arc<Core<S>>,
-    execution: Arc<Execution>,
+pub(super) struct Driver<S> {
+    pub(super) core: Arc<Core<S>>,
+    pub(super) execution: Arc<Execution>,
     lease: Arc<Lease>,
     started: Started,
     function: Function,
-    journal: Journal,
+    pub(super) journal: Journal,
     /// What the function has asked for, not begun yet.
     held: Vec<Command>,
     steps: Steps,
     /// What came and is not delivered yet.
-    arrivals: VecDeque<Arrival>,
+    pub(super) arrivals: VecDeque<Arrival>,
     /// What is delivered and not appended yet.
-    outbox: Vec<(Record, Timestamp)>,
+    pub(super) outbox: Vec<(Record, Timestamp)>,
     /// Who waits for the outbox to be appended.
-    waiting: Vec<oneshot::Sender<Result<(), Error>>>,
+    pub(super) waiting: Vec<oneshot::Sender<Result<(), Error>>>,
     alarms: BinaryHeap<Reverse<(Timestamp, Alarm)>>,
     sleep: Option<Pin<Box<Sleep>>>,
-    signals: VecDeque<u128>,
-    known_signals: HashSet<u128>,
+    pub(super) signals: VecDeque<u128>,
+    pub(super) known_signals: HashSet<u128>,
     /// How many messages of the inbox were taken, and whether it is being read.
-    inbox: u64,
-    reading: Reading,
+    pub(super) inbox: u64,
+    pub(super) reading: Reading,
     /// Attempts that the journal knows of.
     failed_attempts: HashMap<u32, (u16, Timestamp)>,
-    end: Option<End>,
+    pub(super) end: Option<End>,
 }
 
 impl<S: EventStore> Driver<S> {
     /// Replays `history`.
-    fn new(
+    pub(super) fn new(
         core: &Arc<Core<S>>,
         execution: &Arc<Execution>,
         lease: Arc<Lease>,
@@ -437,113 +331,6 @@ impl<S: EventStore> Driver<S> {
                 return;
             }
         }
-    }
-
-    fn receive(&mut self, mail: Mail) {
-        match mail {
-            Mail::Signal { id, done, .. }
-                if self.execution.slots().unread_signals() >= MAX_UNREAD_SIGNALS
-                    && !self.known_signals.contains(&id) =>
-            {
-                let _ = done.send(Err(Error::Busy("too many signals are unread")));
-            }
-            Mail::Signal { name, id, payload, done } => self.signal(name, id, payload, (0, Some(done))),
-            Mail::Cancel { cause, told, done } => self.cancel(cause, &told, (0, done)),
-            Mail::Terminate { done } => self.terminate(Some(done)),
-            Mail::Messages(messages) => {
-                let again = mem::replace(&mut self.reading, Reading::Not) == Reading::AndAgain;
-                for (place, message) in messages {
-                    self.take(place, message);
-                }
-                if again {
-                    self.look();
-                }
-            }
-            Mail::Look => self.look(),
-            Mail::ChildDone { seq, child, outcome } => {
-                if self.execution.slots().is_awaited(seq) {
-                    let record = Record::ChildDone { seq, child: child.as_str().to_owned(), outcome };
-                    self.arrivals.push_back(Arrival { record, at: self.core.clock.now(), done: None });
-                }
-            }
-        }
-    }
-
-    fn signal(&mut self, name: String, id: u128, payload: Bytes, (inbox, done): (u64, Option<Done>)) {
-        if self.known_signals.contains(&id) {
-            // It is in the journal, or on its way there with what else has arrived.
-            self.waiting.extend(done);
-            return;
-        }
-        self.known_signals.insert(id);
-        self.signals.push_back(id);
-        while self.signals.len() > MAX_SIGNAL_IDS {
-            self.signals.pop_front().map(|oldest| self.known_signals.remove(&oldest));
-        }
-        let record = Record::Signalled { name, id, payload, inbox };
-        self.arrivals.push_back(Arrival { record, at: self.core.clock.now(), done });
-    }
-
-    fn cancel(&mut self, cause: Cause, told: &[ExecutionId], (inbox, done): (u64, Option<Done>)) {
-        let (is_cancelled, mut children) = {
-            let slots = self.execution.slots();
-            (slots.is_cancelled(), slots.children_to_cancel())
-        };
-        children.retain(|child| !told.contains(child));
-        if is_cancelled {
-            self.waiting.extend(done);
-        } else if children.is_empty() {
-            let record = Record::CancelRequested { cause, inbox };
-            self.arrivals.push_back(Arrival { record, at: self.core.clock.now(), done });
-        } else {
-            Core::cancel_children(&self.core, &self.execution, children, (cause, told.to_vec(), done));
-        }
-    }
-
-    fn terminate(&mut self, done: Option<Done>) {
-        let failure = Failure::new(ErrorCode::Cancelled, "terminated");
-        self.outbox.push((Record::Failed { failure: failure.clone() }, self.core.clock.now()));
-        self.waiting.extend(done);
-        self.end = Some(End::Ended(Err(failure)));
-    }
-
-    /// Takes a message out of the inbox.
-    fn take(&mut self, place: u64, message: Message) {
-        if self.end.is_some() || place <= self.inbox {
-            return;
-        }
-        self.inbox = place;
-        match message {
-            Message::Signal { name, id, payload } => self.signal(name, id, payload, (place, None)),
-            Message::Cancel => self.cancel(Cause::Asked, &[], (place, None)),
-            Message::Terminate => self.terminate(None),
-        }
-    }
-
-    /// Has the inbox read, if others can leave something there.
-    fn look(&mut self) {
-        if self.core.shared.is_none() {
-            return;
-        }
-        if self.reading != Reading::Not {
-            self.reading = Reading::AndAgain;
-            return;
-        }
-        self.reading = Reading::Once;
-        let (core, execution, taken) = (Arc::clone(&self.core), Arc::clone(&self.execution), self.inbox);
-        let runtime = core.runtime.clone();
-        runtime.spawn(async move {
-            let mut pause = FIRST_PAUSE;
-            while !core.is_stopping() {
-                if let Ok(messages) = inbox::read(&core.store, execution.id(), taken).await {
-                    // One that has ended takes no more.
-                    let _ = execution.send(Mail::Messages(messages));
-                    return;
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        });
     }
 
     /// Delivers what has arrived, in order, until the function has ended.

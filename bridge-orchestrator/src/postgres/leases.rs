@@ -31,17 +31,17 @@ impl Leases {
     /// Makes the table and its function where they are not.
     pub(crate) async fn prepare(store: &PostgresStore, duration: Duration) -> Result<Self, Error> {
         let connections = store.connections();
-        let mut connection = connections.get().await.map_err(pool)?;
+        let mut connection = connections.get().await.map_err(|error| pool(&error))?;
         let is_there = "SELECT to_regclass('wf_lease') IS NOT NULL";
         let client = connection.client();
-        if !client.query_one(is_there, &[]).await.map_err(server)?.get::<_, bool>(0) {
-            let transaction = client.transaction().await.map_err(server)?;
+        if !client.query_one(is_there, &[]).await.map_err(|error| server(&error))?.get::<_, bool>(0) {
+            let transaction = client.transaction().await.map_err(|error| server(&error))?;
             let lock = "SELECT pg_advisory_xact_lock($1, hashtext(current_schema()))";
-            transaction.execute(lock, &[&SCHEMA_LOCK]).await.map_err(server)?;
-            if !transaction.query_one(is_there, &[]).await.map_err(server)?.get::<_, bool>(0) {
-                transaction.batch_execute(SCHEMA).await.map_err(server)?;
+            transaction.execute(lock, &[&SCHEMA_LOCK]).await.map_err(|error| server(&error))?;
+            if !transaction.query_one(is_there, &[]).await.map_err(|error| server(&error))?.get::<_, bool>(0) {
+                transaction.batch_execute(SCHEMA).await.map_err(|error| server(&error))?;
             }
-            transaction.commit().await.map_err(server)?;
+            transaction.commit().await.map_err(|error| server(&error))?;
         }
         connection.give_back();
         Ok(Self { connections, duration: duration.as_secs_f64(), patience: duration.max(PATIENCE) })
@@ -49,10 +49,10 @@ impl Leases {
 
     async fn rows(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
         let asked = async {
-            let mut connection = self.connections.get().await.map_err(pool)?;
+            let mut connection = self.connections.get().await.map_err(|error| pool(&error))?;
             let client = connection.client();
-            let prepared = client.prepare_cached(statement).await.map_err(server)?;
-            let rows = client.query(&prepared, parameters).await.map_err(server)?;
+            let prepared = client.prepare_cached(statement).await.map_err(|error| server(&error))?;
+            let rows = client.query(&prepared, parameters).await.map_err(|error| server(&error))?;
             connection.give_back();
             Ok(rows)
         };
@@ -61,11 +61,11 @@ impl Leases {
     }
 }
 
-fn pool(error: PgError) -> Error {
+fn pool(error: &PgError) -> Error {
     Error::Leases(error.to_string())
 }
 
-fn server(error: tokio_postgres::Error) -> Error {
+fn server(error: &tokio_postgres::Error) -> Error {
     let why = error.as_db_error().map_or_else(|| error.to_string(), |answer| answer.message().to_owned());
     Error::Leases(why)
 }

@@ -120,7 +120,7 @@ where
     let mut connection = store.connections().get().await.map_err(|error| {
         NotCommitted::Failed(StepError::retryable(error.to_string()).code(ErrorCode::ConnectionError))
     })?;
-    let transaction = connection.client().transaction().await.map_err(failed)?;
+    let transaction = connection.client().transaction().await.map_err(|error| failed(&error))?;
     let value = match function(&transaction, attempt).await.and_then(|value| encode_value(&value)) {
         Ok(value) => value,
         Err(error) => {
@@ -147,7 +147,7 @@ where
             Ok(()) => Ok(appended),
             // The server has said that it rolled back.
             Err(error) if error.as_db_error().is_some_and(|answer| !answer.code().code().starts_with("57P")) => {
-                Err(failed(error))
+                Err(failed(&error))
             }
             Err(_) => Err(NotCommitted::Unknown),
         }
@@ -162,7 +162,7 @@ where
     version.ok_or(NotCommitted::Unknown)
 }
 
-fn failed(error: tokio_postgres::Error) -> NotCommitted {
+fn failed(error: &tokio_postgres::Error) -> NotCommitted {
     let message = match error.as_db_error() {
         Some(answer) => format!("{}: {}", answer.code().code(), answer.message()),
         None => error.to_string(),
