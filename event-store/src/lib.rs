@@ -44,8 +44,8 @@ pub use name::{EventType, MAX_NAME_BYTES, NameError, StreamId, Tag, Tags};
 pub use observed::Observed;
 #[cfg(feature = "postgres")]
 pub use postgres::{
-    PgConnection, PgConnections, PgError, PgFault, PgOptions, PgProjection, PgReadModel, PgStatistics, PgTx, PgVerification,
-    PostgresStore,
+    PgConnection, PgConnections, PgError, PgFault, PgOptions, PgProjection, PgReadModel, PgStatistics, PgTx,
+    PgVerification, PostgresStore,
 };
 pub use projection::{
     ApplyError, MemoryReadModel, MemoryTx, ParkedEvent, Progress, Projection, ProjectionId, ProjectionOptions,

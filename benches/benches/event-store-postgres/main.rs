@@ -8,6 +8,7 @@ mod pgbench;
 mod setting;
 
 mod appends;
+mod flushes;
 mod groups;
 mod reads;
 mod stores;

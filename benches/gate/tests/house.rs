@@ -11,7 +11,19 @@ use toml_edit::{DocumentMut, Item};
 /// Which packages of the workspace each one may import, and which only for its benches and tests. A package that is not in the
 /// table fails the test: say here where it stands.
 const IMPORTS: &[(&str, &[&str], &[&str])] = &[
-    ("benches", &[], &["bridge-orchestrator", "ephemeral-postgres", "event-store", "harness", "memory-store", "message-bus", "swarm-batcher"]),
+    (
+        "benches",
+        &[],
+        &[
+            "bridge-orchestrator",
+            "ephemeral-postgres",
+            "event-store",
+            "harness",
+            "memory-store",
+            "message-bus",
+            "swarm-batcher",
+        ],
+    ),
     ("bridge-orchestrator", &["event-store"], &["ephemeral-postgres", "harness"]),
     ("ephemeral-postgres", &[], &["harness"]),
     ("event-store", &[], &["ephemeral-postgres", "harness"]),
