@@ -8,9 +8,13 @@ mod driver;
 mod execution;
 mod function;
 mod handle;
+mod history;
 mod journal;
 mod record;
 mod registry;
+mod rerun;
+#[cfg(feature = "testkit")]
+mod second;
 mod slots;
 mod steps;
 
@@ -20,5 +24,9 @@ pub use self::clock::{Clock, SystemClock};
 pub(crate) use self::execution::Execution;
 pub use self::execution::Parked;
 pub use self::handle::{Handle, HandleError};
+pub use self::history::HistoryRecord;
+pub(crate) use self::history::{executions, read_history};
+pub use self::registry::Registry;
+pub(crate) use self::rerun::rerun;
 pub use self::slots::NonDeterminism;
 pub(crate) use self::slots::{Answer, ChildStart, Kind, NoValue, Start};

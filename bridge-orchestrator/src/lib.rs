@@ -7,14 +7,15 @@ pub mod fsm;
 pub mod health;
 pub mod heartbeat;
 pub mod reduce;
+pub mod replay;
 pub mod route;
 mod sync;
 mod time;
 mod workflow;
 
 pub use engine::{
-    Client, Clock, Conflict, Engine, EngineBuilder, ExecutionInfo, Handle, HandleError, NonDeterminism, Parked,
-    StartOptions, SystemClock, WorkflowState,
+    Client, Clock, Conflict, Engine, EngineBuilder, ExecutionInfo, Handle, HandleError, HistoryRecord, NonDeterminism,
+    Parked, Registry, StartOptions, SystemClock, WorkflowState,
 };
 pub use error::{Error, ErrorCode, Outcome};
 pub use workflow::{

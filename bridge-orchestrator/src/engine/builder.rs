@@ -32,7 +32,7 @@ pub struct Engine<S> {
 #[derive(Debug)]
 pub struct EngineBuilder<S> {
     store: S,
-    registry: Registry,
+    pub(super) registry: Registry,
     clock: DebugClock,
     retention: (Duration, usize),
 }
@@ -99,7 +99,14 @@ impl<S: EventStore> EngineBuilder<S> {
     /// Adds a workflow. Executions of types and versions that are not registered wait, parked.
     #[must_use]
     pub fn register<W: Workflow>(mut self) -> Self {
-        self.registry.add::<W>();
+        self.registry = self.registry.register::<W>();
+        self
+    }
+
+    /// Adds all workflows of `registry`, which [`replay`](crate::replay) can be given as well.
+    #[must_use]
+    pub fn workflows(mut self, registry: Registry) -> Self {
+        self.registry = self.registry.merge(registry);
         self
     }
 

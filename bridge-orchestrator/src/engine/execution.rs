@@ -70,6 +70,19 @@ pub enum Parked {
     /// The function awaits something that is not its context's, so nothing that is journalled will ever wake it.
     #[error("the function awaits something that does not come from its context")]
     ForeignAwait,
+    /// Run again against the same journal, the function does something else. Found where an engine replays each turn
+    /// (`EngineBuilder::replay_twice`, feature `testkit`).
+    #[error(
+        "run again, the function does something else: first it {first}, then it {second} (number {place} of what it does)"
+    )]
+    RunsDiffer {
+        /// Which thing that the function asks its context for it is, counted from 0 over the run.
+        place: usize,
+        /// What it did.
+        first: String,
+        /// What it did when it was run again.
+        second: String,
+    },
     /// No workflow of this type and version is registered.
     #[error("no workflow {workflow} of version {version} is registered")]
     Unregistered {
