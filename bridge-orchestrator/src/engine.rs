@@ -7,6 +7,8 @@ mod core;
 mod driver;
 mod execution;
 mod function;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod history;
 mod journal;

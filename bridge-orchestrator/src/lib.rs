@@ -13,6 +13,9 @@ mod sync;
 mod time;
 mod workflow;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use engine::fuzzing;
 pub use engine::{
     Client, Clock, Conflict, Engine, EngineBuilder, ExecutionInfo, Handle, HandleError, HistoryRecord, NonDeterminism,
     Parked, Registry, StartOptions, SystemClock, WorkflowState,
