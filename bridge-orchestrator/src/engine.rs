@@ -1,5 +1,6 @@
 //! What runs workflows.
 
+mod admin;
 mod builder;
 mod client;
 mod clock;
@@ -20,8 +21,9 @@ mod second;
 mod slots;
 mod steps;
 
+pub use self::admin::{ExecutionInfo, Filter};
 pub use self::builder::{Engine, EngineBuilder};
-pub use self::client::{Client, Conflict, ExecutionInfo, StartOptions, WorkflowState};
+pub use self::client::{Client, Conflict, StartOptions, WorkflowState};
 pub use self::clock::{Clock, SystemClock};
 pub(crate) use self::execution::Execution;
 pub use self::execution::Parked;

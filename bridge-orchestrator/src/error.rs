@@ -83,6 +83,9 @@ pub enum Error {
     /// There is no execution of this id that is not finished. Nothing was applied.
     #[error("there is no execution {0}")]
     NotFound(ExecutionId),
+    /// The execution is not parked. Nothing was applied.
+    #[error("execution {0} is not parked")]
+    NotParked(ExecutionId),
     /// An id, a name or an option that is not valid. Nothing was applied.
     #[error("{0}")]
     Invalid(String),
@@ -148,7 +151,7 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::AlreadyExists(_) => ErrorCode::Conflict,
-            Self::NotFound(_) | Self::ShutDown | Self::Malformed { .. } => ErrorCode::StateError,
+            Self::NotFound(_) | Self::NotParked(_) | Self::ShutDown | Self::Malformed { .. } => ErrorCode::StateError,
             Self::Invalid(_) | Self::Unregistered { .. } | Self::RegisteredTwice { .. } | Self::Codec { .. } => {
                 ErrorCode::ValidationError
             }

@@ -17,8 +17,8 @@ mod workflow;
 #[doc(hidden)]
 pub use engine::fuzzing;
 pub use engine::{
-    Client, Clock, Conflict, Engine, EngineBuilder, ExecutionInfo, Handle, HandleError, HistoryRecord, NonDeterminism,
-    Parked, Registry, StartOptions, SystemClock, WorkflowState,
+    Client, Clock, Conflict, Engine, EngineBuilder, ExecutionInfo, Filter, Handle, HandleError, HistoryRecord,
+    NonDeterminism, Parked, Registry, StartOptions, SystemClock, WorkflowState,
 };
 pub use error::{Error, ErrorCode, Outcome};
 pub use workflow::{

@@ -105,6 +105,7 @@ async fn load<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<Execution>, be
     let stream = execution.id().stream();
     let (history, journal) = match begin {
         Begin::New(started) => {
+            execution.describe(&started);
             let mut journal = Journal::new(stream, None);
             let now = core.clock.now();
             let records = [(Record::Started(started.clone()), now)];
@@ -138,6 +139,7 @@ async fn load<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<Execution>, be
             if let Some(end) = history.end {
                 return Err(End::WasEnded(end));
             }
+            execution.describe(&history.started);
             let (workflow, version) = (&history.started.workflow, history.started.code_version);
             // What nobody here can run waits for somebody who can, and burns no attempt.
             if core.registry.get(workflow, version).is_none() {

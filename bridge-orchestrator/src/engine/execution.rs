@@ -1,14 +1,14 @@
 //! One execution, as everybody sees it: the function, its driver, and whoever waits for its end.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use event_listener::Event;
 use tokio::sync::oneshot;
 
-use super::record::Cause;
+use super::record::{Cause, Started};
 use super::slots::{NonDeterminism, Slots};
 use crate::error::Error;
 use crate::workflow::{ExecutionId, Failure};
@@ -116,6 +116,15 @@ pub(crate) struct Execution {
     changed: Event,
     /// What its function panicked with the last time.
     panic: Mutex<Option<String>>,
+    /// What it is an execution of, from when its start is known.
+    about: OnceLock<About>,
+}
+
+#[derive(Debug)]
+struct About {
+    workflow: String,
+    version: u32,
+    namespace: String,
 }
 
 #[derive(Default)]
@@ -145,6 +154,7 @@ impl Execution {
             standing: Mutex::new(Standing::Starting),
             changed: Event::new(),
             panic: Mutex::default(),
+            about: OnceLock::new(),
         }
     }
 
@@ -161,6 +171,30 @@ impl Execution {
         // What the old ones hold of the user's is dropped without the lock.
         let old = std::mem::replace(&mut *self.slots(), slots);
         drop(old);
+    }
+
+    /// Its start is known.
+    pub(crate) fn describe(&self, started: &Started) {
+        self.about.get_or_init(|| About {
+            workflow: started.workflow.clone(),
+            version: started.code_version,
+            namespace: started.namespace.clone(),
+        });
+    }
+
+    /// Type and version of its workflow, and its namespace.
+    pub(crate) fn about(&self) -> Option<(&str, u32, &str)> {
+        self.about.get().map(|about| (&*about.workflow, about.version, &*about.namespace))
+    }
+
+    /// Takes it up again if it is parked: it waits for a driver, and takes mail. Returns why it was parked.
+    pub(crate) fn unpark(&self) -> Option<Parked> {
+        let mut standing = lock(&self.standing);
+        let Standing::Parked(why) = &*standing else { return None };
+        let why = why.clone();
+        *standing = Standing::Starting;
+        lock(&self.mail).is_closed = false;
+        Some(why)
     }
 
     pub(crate) fn note_panic(&self, message: String) {
