@@ -286,8 +286,8 @@ fn programs_end_the_same_whenever_their_process_dies() {
         };
         deaths += lives - 1;
         let registry = Registry::new().register::<Interpreter>();
-        let reports = futures::executor::block_on(replay::check(&registry, &store, &[])).expect("can be read");
-        assert!(reports.iter().all(replay::Report::is_good), "seed {seed}: {reports:?}");
+        let reports = futures::executor::block_on(replay::check(&registry, &*store, &[])).expect("can be read");
+        assert!(reports.iter().all(replay::Report::is_good), "seed {seed}: {reports:?} {program:?}");
         assert_eq!(found, expected, "seed {seed}: {program:?}");
         let ledger = std::mem::take(&mut *LEDGER.lock().expect("the ledger"));
         for (begun, times) in &ledger {

@@ -2,14 +2,16 @@
 
 mod in_memory;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bridge_orchestrator::replay::{self, Verdict};
 use bridge_orchestrator::{
-    Ctx, Error, HandleError, Registry, RetryPolicy, StartOptions, StepError, Workflow, WorkflowError,
+    Clock, Ctx, Engine, Error, HandleError, Registry, RetryPolicy, StartOptions, StepError, Workflow, WorkflowError,
 };
 use event_store::cloudevents::{ImportOptions, export, import};
-use event_store::{EventStore as _, MemoryStore, Read};
+use event_store::{EventStore as _, MemoryStore, Read, Timestamp};
 use futures::StreamExt as _;
 use in_memory::{Store, engine, id, run, store};
 
@@ -193,6 +195,49 @@ async fn ends_of_all_kinds_are_compared() {
     let other = replay::check(&Registry::new().register::<Lives<RENAMED>>(), &store, &[]).await.expect("can be read");
     let bad = other.iter().filter(|report| !report.is_good()).map(|report| report.execution.clone());
     assert_eq!(bad.collect::<Vec<_>>().len(), 2, "who was terminated has cleaned nothing up");
+}
+
+/// A clock that moves whenever it is looked at.
+struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Two steps that end together, a patch at the first one's end, and the time at the second one's.
+struct Timed;
+
+impl Workflow for Timed {
+    type Input = ();
+    type Output = (bool, i64, i64);
+    const TYPE: &'static str = "timed";
+
+    async fn run(ctx: Ctx, (): ()) -> Result<(bool, i64, i64), WorkflowError> {
+        let step = |name| ctx.step(name, |_| async { Ok::<_, StepError>(()) }).into_future();
+        let first = async {
+            step("a").await?;
+            Ok::<_, WorkflowError>((ctx.patched("faster"), ctx.now().as_micros()))
+        };
+        let second = async {
+            step("b").await?;
+            Ok::<_, WorkflowError>(ctx.now().as_micros())
+        };
+        let (first, second) = futures::join!(first, second);
+        let ((is_patched, first), second) = (first?, second?);
+        Ok((is_patched, first, second))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_patch_is_nobodys_time() {
+    let store = store();
+    let engine = Engine::builder(Arc::clone(&store)).clock(Ticking(AtomicI64::new(0))).register::<Timed>();
+    let engine = engine.start().await.expect("starts");
+    assert!(run::<Timed>(&engine.client(), "timed", &()).await.is_ok_and(|(is_patched, ..)| is_patched));
+    let reports = replay::check(&Registry::new().register::<Timed>(), &store, &[]).await.expect("can be read");
+    assert_eq!(reports[0].verdict, Verdict::Fits);
 }
 
 async fn run_to_end(client: &bridge_orchestrator::Client<Store>, name: &str) -> Result<(), HandleError> {

@@ -54,6 +54,10 @@ pub(crate) fn rerun(registry: &Registry, id: &ExecutionId, journal: &[Entry]) ->
     for (at, entry) in records.iter().enumerate() {
         let _ = execution.slots().take_commands();
         if !matches!(polled, Polled::Waits) {
+            // A patch stands behind the record at which it was asked for: between it and the end.
+            if matches!((&polled, &entry.record), (Polled::Returned(_), Record::Patched { .. })) {
+                continue;
+            }
             return differs(at, entry.shown.number, in_words(entry), what(&polled));
         }
         polled = match function.tell(&entry.record, entry.shown.time) {

@@ -442,7 +442,10 @@ impl Slots {
             tape.delivered.push((record.clone(), at));
         }
         self.ahead = self.ahead.saturating_sub(1);
-        self.now = self.now.max(at);
+        // A patch is noted behind the record at which it was asked for, and was never delivered then.
+        if !matches!(record, Record::Patched { .. }) {
+            self.now = self.now.max(at);
+        }
         let mut wakers = Vec::new();
         match record {
             Record::StepDone { seq, name, outcome, .. } => {
