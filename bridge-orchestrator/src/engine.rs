@@ -1,6 +1,7 @@
 //! What runs workflows.
 
 mod admin;
+mod budgets;
 mod builder;
 mod client;
 mod clock;

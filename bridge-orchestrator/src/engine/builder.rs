@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use tokio::runtime;
 use uuid::Uuid;
 
+use super::budgets::Budgets;
 use super::client::Client;
 use super::clock::{Clock, SystemClock};
 use super::core::{Core, lock};
@@ -35,6 +36,7 @@ pub struct EngineBuilder<S> {
     pub(super) registry: Registry,
     clock: DebugClock,
     retention: (Duration, usize),
+    retry_budget: (f64, f64),
 }
 
 #[derive(Clone)]
@@ -54,6 +56,7 @@ impl<S: EventStore> Engine<S> {
             registry: Registry::default(),
             clock: DebugClock(Arc::new(SystemClock)),
             retention: (Duration::from_secs(24 * 3_600), 10_000),
+            retry_budget: Budgets::DEFAULT,
         }
     }
 
@@ -124,16 +127,29 @@ impl<S: EventStore> EngineBuilder<S> {
         self
     }
 
+    /// How often steps of one name may be tried again, over all executions of this engine: for each step that runs for the first time `share`
+    /// (0 to 1) of a further attempt, and `per_second` (0 to 100,000) besides; 0.2 and 10 unless set, with a reserve of ten seconds' worth.
+    ///
+    /// An attempt that is over the budget waits, by the pauses of its [`RetryPolicy`](crate::RetryPolicy), which go on growing, and is then asked for
+    /// again: no attempt is used up, nothing is journalled, and no step fails because others have. The budget is this process's; after a crash it
+    /// is full again.
+    #[must_use]
+    pub fn retry_budget(mut self, share: f64, per_second: f64) -> Self {
+        self.retry_budget = (share, per_second);
+        self
+    }
+
     /// Starts the engine on the runtime that this is called on, and takes over every execution of the store that has not ended.
     ///
     /// # Errors
-    /// [`Error::RegisteredTwice`]; [`Error::Read`].
+    /// [`Error::RegisteredTwice`]; [`Error::Invalid`] for an option that is out of its range; [`Error::Read`].
     pub async fn start(self) -> Result<Engine<S>, Error> {
         self.registry.check()?;
         let core = Arc::new(Core {
             store: self.store,
             registry: self.registry,
             clock: self.clock.0,
+            budgets: Arc::new(Budgets::new(self.retry_budget)?),
             owner: Uuid::now_v7(),
             longest_sleep: Duration::from_secs(60),
             runtime: runtime::Handle::current(),

@@ -11,6 +11,7 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::budgets::Budgets;
 use super::clock::Clock;
 use super::driver::{Begin, drive};
 use super::execution::{Done, Execution, Mail, Standing};
@@ -28,6 +29,7 @@ pub(super) struct Core<S> {
     pub(super) store: S,
     pub(super) registry: Registry,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) budgets: Arc<Budgets>,
     pub(super) owner: Uuid,
     /// A sleep is broken off after so long, to look at the clock, which may have been set.
     pub(super) longest_sleep: Duration,

@@ -219,7 +219,7 @@ impl<S: EventStore> Driver<S> {
             started,
             journal,
             held: Vec::new(),
-            steps: Steps::default(),
+            steps: Steps::new(&core.budgets),
             arrivals: VecDeque::new(),
             outbox: Vec::new(),
             waiting: Vec::new(),

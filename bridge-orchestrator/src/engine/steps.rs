@@ -2,14 +2,19 @@
 
 use std::borrow::Cow;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use event_store::Timestamp;
 
+use super::budgets::Budgets;
 use super::record::Record;
 use crate::error::ErrorCode;
 use crate::workflow::{Attempt, ExecutionId, RetryPolicy, StepError, StepRun};
+
+/// An attempt that is over the budget waits at least so long before it is asked for again.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 struct Running {
     seq: u32,
@@ -20,13 +25,15 @@ struct Running {
     /// The attempt that is under way, or the one that comes.
     attempt: u16,
     is_under_way: bool,
+    /// How often the budget has refused the attempt that comes.
+    refused: u16,
     /// When the attempt has to have ended, or begins.
     alarm: Option<Timestamp>,
 }
 
-#[derive(Default)]
 pub(super) struct Steps {
     running: Vec<Running>,
+    budgets: Arc<Budgets>,
 }
 
 impl std::fmt::Debug for Steps {
@@ -36,6 +43,10 @@ impl std::fmt::Debug for Steps {
 }
 
 impl Steps {
+    pub(super) fn new(budgets: &Arc<Budgets>) -> Self {
+        Self { running: Vec::new(), budgets: Arc::clone(budgets) }
+    }
+
     /// Adds a step; `failed` are the attempts that the journal knows of, with the time before which there is no other.
     pub(super) fn add(
         &mut self,
@@ -45,9 +56,12 @@ impl Steps {
         (retry, timeout): (RetryPolicy, Option<Duration>),
         failed: Option<(u16, Timestamp)>,
     ) {
+        if failed.is_none() {
+            self.budgets.call(name);
+        }
         let (attempt, alarm) = failed.map_or((1, None), |(attempts, at)| (attempts + 1, Some(at)));
         let alarm = alarm.or(Some(Timestamp::from_micros(i64::MIN)));
-        self.running.push(Running { seq, name, run, retry, timeout, attempt, is_under_way: false, alarm });
+        self.running.push(Running { seq, name, run, retry, timeout, attempt, is_under_way: false, refused: 0, alarm });
     }
 
     pub(super) fn abandon(&mut self, seq: u32) {
@@ -77,7 +91,7 @@ impl Steps {
         let mut at = 0;
         while at < self.running.len() {
             let step = &mut self.running[at];
-            let Some(record) = step.poll(cx, execution, &now, may_begin) else {
+            let Some(record) = step.poll(cx, execution, &now, may_begin, &self.budgets) else {
                 at += 1;
                 continue;
             };
@@ -98,10 +112,17 @@ impl Running {
         execution: &ExecutionId,
         now: &impl Fn() -> Timestamp,
         may_begin: bool,
+        budgets: &Budgets,
     ) -> Option<(Record, Timestamp)> {
         if !self.is_under_way {
             let due = self.alarm.filter(|_| may_begin)?;
             if due.as_micros() != i64::MIN && due > now() {
+                return None;
+            }
+            if self.attempt > 1 && !budgets.try_retry(self.name, tokio::time::Instant::now().into_std()) {
+                self.refused = self.refused.saturating_add(1);
+                let pause = self.retry.pause(self.attempt.saturating_add(self.refused), fastrand::f64());
+                self.alarm = Some(after(now(), pause.max(LEAST_PAUSE)));
                 return None;
             }
             self.is_under_way = true;
@@ -135,6 +156,7 @@ impl Running {
         let record = if error.is_retryable && attempt < self.retry.attempts {
             let retry_at = after(now, self.retry.pause(attempt, fastrand::f64()));
             self.is_under_way = false;
+            self.refused = 0;
             self.attempt += 1;
             self.alarm = Some(retry_at);
             Record::AttemptFailed { seq, attempt, name, failure: error.failure, retry_at }
