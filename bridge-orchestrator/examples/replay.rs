@@ -1,12 +1,13 @@
 //! A workflow is changed while an execution of it is under way. The program below is what CI would run before the change goes out: it replays the
 //! stored history against both versions, and shows where the new one leaves it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_orchestrator::{
     Ctx, Engine, ExecutionId, Registry, StartOptions, StepError, Workflow, WorkflowError, replay,
 };
-use event_store::MemoryStore;
+use event_store::{DynEventStore, MemoryStore};
 
 /// The workflow as it runs in production.
 struct Order;
@@ -62,18 +63,18 @@ impl Workflow for MoneyFirstIfNew {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let store = std::sync::Arc::new(MemoryStore::new());
-    let engine = Engine::builder(event_store_of(&store)).register::<Order>().start().await?;
+    let store: Arc<dyn DynEventStore> = Arc::new(MemoryStore::new());
+    let engine = Engine::builder(Arc::clone(&store)).register::<Order>().start().await?;
     let client = engine.client();
     let id = ExecutionId::new("order-7")?;
     client.start::<Order>(id.clone(), &30, StartOptions::default()).await?;
-    while store.read_now(&event_store::Read::all()).len() < 3 {
+    // Until both steps are in its journal.
+    while client.history(&id).await?.len() < 3 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     engine.shutdown(Duration::from_secs(1)).await;
 
     // In a program of its own: `replay::main(&registry, &store).await`, which prints all this and ends with the exit code.
-    let store = event_store_of(&store);
     let same = replay::check(&Registry::new().register::<Order>(), &store, &[]).await?;
     println!("{}", same[0]);
     assert!(same[0].is_good());
@@ -88,8 +89,4 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", patched[0]);
     assert!(patched[0].is_good());
     Ok(())
-}
-
-fn event_store_of(store: &std::sync::Arc<MemoryStore>) -> std::sync::Arc<dyn event_store::DynEventStore> {
-    store.clone()
 }

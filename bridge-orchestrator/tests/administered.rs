@@ -130,7 +130,7 @@ async fn a_parked_execution_has_all_its_tries_again() {
     assert_eq!(client.retry(&id("broken")).await, Err(Error::NotParked(id("broken"))));
     let poisoned = |result: Result<String, HandleError>| match result {
         Err(HandleError::Parked(Parked::Poisoned { attempts, last })) => {
-            assert_eq!((attempts, &*last), (10, "not mended"))
+            assert_eq!((attempts, &*last), (10, "not mended"));
         }
         other => panic!("{other:?}"),
     };
