@@ -1,5 +1,6 @@
 //! An expense waits for a person: a reminder goes out when nobody answers, and then the offer lapses. An answer is a signal, the times are
 //! timers, and whichever comes first wins, in every replay.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Duration;
 

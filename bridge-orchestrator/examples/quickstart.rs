@@ -1,4 +1,5 @@
 //! A workflow of three steps. A step's value is in the journal before the next one begins; one that fails is tried again.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Duration;
 

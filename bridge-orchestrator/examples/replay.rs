@@ -1,5 +1,6 @@
 //! A workflow is changed while an execution of it is under way. The program below is what CI would run before the change goes out: it replays the
 //! stored history against both versions, and shows where the new one leaves it.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::sync::Arc;
 use std::time::Duration;

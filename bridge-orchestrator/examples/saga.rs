@@ -1,5 +1,6 @@
 //! A journey is booked in three places. The last one is full, so the first two are given back, the latest first. What was done outside is
 //! written down, so that it can be seen that nothing is left over.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::sync::Mutex;
 

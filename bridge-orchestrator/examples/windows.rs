@@ -1,5 +1,6 @@
 //! Stamped files in windows of ten seconds by the time at which they were stamped, whatever the order in which they come. What comes late is
 //! accepted for five seconds more and corrects its window; what comes later still is dropped, counted, and named.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::time::Duration;
 

@@ -50,7 +50,7 @@ impl Workflow for Tidy {
             }
             Either::Right((word, _)) => order.push(word?),
         }
-        let children = (0..3).map(|n| Ok(ctx.child::<Child>(id(&format!("{}/{life}/{n}", ctx.execution())), &n)?));
+        let children = (0..3).map(|n| ctx.child::<Child>(id(&format!("{}/{life}/{n}", ctx.execution())), &n));
         let children = children.collect::<Result<Vec<_>, WorkflowError>>()?;
         order.extend(join_all(children).await.into_iter().collect::<Result<Vec<_>, _>>()?);
         ctx.shield(saga.unwind()).await;
