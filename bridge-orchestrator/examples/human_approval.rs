@@ -4,13 +4,22 @@
 
 use std::time::Duration;
 
-use bridge_orchestrator::{Client, Ctx, Engine, ExecutionId, StartOptions, StepError, Workflow, WorkflowError};
-use event_store::MemoryStore;
+use bridge_orchestrator::{Client, Clock, Ctx, Engine, ExecutionId, StartOptions, StepError, Workflow, WorkflowError};
+use event_store::{MemoryStore, Timestamp};
 use futures::future::{Either, select};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-/// Days, in the time of this example.
-const DAY: Duration = Duration::from_millis(20);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// The time of tokio, which is stopped here, and goes on by itself when nobody has anything to do: the week of this example takes no time.
+struct TokioTime(Instant);
+
+impl Clock for TokioTime {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.elapsed().as_micros() as i64)
+    }
+}
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Outcome {
@@ -73,9 +82,10 @@ async fn answer(
     })
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::builder(MemoryStore::new()).register::<Expense>().start().await?;
+    let engine =
+        Engine::builder(MemoryStore::new()).clock(TokioTime(Instant::now())).register::<Expense>().start().await?;
     let client = engine.client();
     let mut handles = Vec::new();
     for name in ["at-once", "refused", "reminded", "lapsed"] {
@@ -83,10 +93,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     answer(&client, handles[0].id(), "Ada", true).await?;
     answer(&client, handles[1].id(), "Bob", false).await?;
-    // The third one is answered when it says that it has been reminded.
+    // The third person looks once a day, and does what is to be done when it cannot be put off.
     let reminded = "an answer to the reminder";
     while client.query::<String>(handles[2].id(), "waits for").await?.as_deref() != Some(reminded) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(DAY).await;
     }
     answer(&client, handles[2].id(), "Cy", true).await?;
 
