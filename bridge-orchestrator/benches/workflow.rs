@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use bridge_orchestrator::{Client, Ctx, Engine, ExecutionId, StartOptions, StepError, Workflow, WorkflowError};
 use event_store::MemoryStore;
+use harness::metric::Metric;
+use harness::record::{Figure, Source};
 use harness::{Bench, BenchError, Suite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -116,18 +118,24 @@ fn concurrent(bench: &mut Bench) -> Result<(), BenchError> {
     const AT_ONCE: u64 = 100;
     let runtime = current_thread();
     let per_round = WORKFLOWS_A_ROUND / AT_ONCE;
+    let (mut taken, mut ended) = (Duration::ZERO, 0);
     let rounds = bench.ops(
         per_round,
         || (runtime.block_on(engine()), 0_u64),
         |((_, client), sum), round| {
+            let start = Instant::now();
             *sum += runtime.block_on(async {
                 let numbers = round * AT_ONCE..(round + 1) * AT_ONCE;
                 futures::future::join_all(numbers.map(|number| run_one(client, number))).await.into_iter().sum::<u64>()
             });
+            (taken, ended) = (taken + start.elapsed(), ended + AT_ONCE);
         },
         |(_, sum)| sum,
     )?;
     bench.proof(rounds * (0..WORKFLOWS_A_ROUND).sum::<u64>(), bench.observed());
+    // Batches that warm up are among them.
+    let throughput = Figure::exact(Metric::Throughput, ended as f64 / taken.as_secs_f64());
+    bench.figure(Source::Op, throughput, ended);
     Ok(())
 }
 

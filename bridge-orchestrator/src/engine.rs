@@ -1,6 +1,8 @@
 //! What runs workflows.
 
+mod admin;
 mod boundary;
+mod budgets;
 mod builder;
 mod client;
 mod clock;
@@ -8,7 +10,10 @@ mod core;
 mod driver;
 mod execution;
 mod function;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
+mod history;
 mod host;
 mod inbox;
 mod journal;
@@ -18,19 +23,27 @@ mod observe;
 mod receive;
 mod record;
 mod registry;
+mod rerun;
+#[cfg(feature = "testkit")]
+mod second;
 mod slots;
 mod steps;
 mod takeover;
 
+pub use self::admin::{ExecutionInfo, Filter};
 #[cfg(feature = "testkit")]
 pub use self::boundary::Boundary;
 pub use self::builder::{Engine, EngineBuilder};
-pub use self::client::{Client, Conflict, ExecutionInfo, StartOptions, WorkflowState};
+pub use self::client::{Client, Conflict, StartOptions, WorkflowState};
 pub use self::clock::{Clock, SystemClock};
 pub(crate) use self::execution::Execution;
 pub use self::execution::Parked;
 pub use self::handle::{Handle, HandleError};
+pub use self::history::HistoryRecord;
+pub(crate) use self::history::{executions, read_history};
 pub(crate) use self::host::Host;
+pub use self::registry::Registry;
+pub(crate) use self::rerun::rerun;
 pub use self::slots::NonDeterminism;
 pub(crate) use self::slots::{Answer, ChildStart, Kind, NoValue, Start};
 #[cfg(feature = "postgres")]

@@ -89,6 +89,9 @@ pub enum Error {
     /// The leases of the processes that share the store could not be made or read. Nothing was applied.
     #[error("the leases: {0}")]
     Leases(String),
+    /// The execution is not parked. Nothing was applied.
+    #[error("execution {0} is not parked")]
+    NotParked(ExecutionId),
     /// An id, a name or an option that is not valid. Nothing was applied.
     #[error("{0}")]
     Invalid(String),
@@ -154,7 +157,9 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::AlreadyExists(_) => ErrorCode::Conflict,
-            Self::NotFound(_) | Self::Elsewhere(_) | Self::ShutDown | Self::Malformed { .. } => ErrorCode::StateError,
+            Self::NotFound(_) | Self::NotParked(_) | Self::Elsewhere(_) | Self::ShutDown | Self::Malformed { .. } => {
+                ErrorCode::StateError
+            }
             Self::Invalid(_) | Self::Unregistered { .. } | Self::RegisteredTwice { .. } | Self::Codec { .. } => {
                 ErrorCode::ValidationError
             }

@@ -9,6 +9,7 @@ pub mod heartbeat;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub mod reduce;
+pub mod replay;
 pub mod route;
 mod sync;
 mod time;
@@ -16,9 +17,12 @@ mod workflow;
 
 #[cfg(feature = "testkit")]
 pub use engine::Boundary;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use engine::fuzzing;
 pub use engine::{
-    Client, Clock, Conflict, Engine, EngineBuilder, ExecutionInfo, Handle, HandleError, NonDeterminism, Parked,
-    StartOptions, SystemClock, WorkflowState,
+    Client, Clock, Conflict, Engine, EngineBuilder, ExecutionInfo, Filter, Handle, HandleError, HistoryRecord,
+    NonDeterminism, Parked, Registry, StartOptions, SystemClock, WorkflowState,
 };
 pub use error::{Error, ErrorCode, Outcome};
 pub use workflow::{

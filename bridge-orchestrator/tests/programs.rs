@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bridge_orchestrator::{
-    Client, Clock, Conflict, Ctx, Engine, ExecutionId, RetryPolicy, StartOptions, StepError, Workflow, WorkflowError,
+    Client, Clock, Conflict, Ctx, Engine, ExecutionId, Registry, RetryPolicy, StartOptions, StepError, Workflow,
+    WorkflowError, replay,
 };
 use event_store::{
     Append, AppendError, Appended, EventStore, MemoryStore, Position, Read, ReadError, RecordedEvent, RemoveError,
@@ -227,6 +228,8 @@ fn process(store: Mortal, name: &str, program: &Program, signals: &[String], tim
         let began = tokio::time::Instant::now();
         let work = async {
             let engine = Engine::builder(store).clock(Since(*time, began)).register::<Interpreter>();
+            #[cfg(feature = "testkit")]
+            let engine = engine.replay_twice();
             let engine = engine.start().await.expect("starts");
             work(&engine.client(), name, program, signals).await
         };
@@ -282,6 +285,9 @@ fn programs_end_the_same_whenever_their_process_dies() {
             }
         };
         deaths += lives - 1;
+        let registry = Registry::new().register::<Interpreter>();
+        let reports = futures::executor::block_on(replay::check(&registry, &*store, &[])).expect("can be read");
+        assert!(reports.iter().all(replay::Report::is_good), "seed {seed}: {reports:?} {program:?}");
         assert_eq!(found, expected, "seed {seed}: {program:?}");
         let ledger = std::mem::take(&mut *LEDGER.lock().expect("the ledger"));
         for (begun, times) in &ledger {

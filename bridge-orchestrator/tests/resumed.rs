@@ -5,7 +5,9 @@ mod in_memory;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bridge_orchestrator::{Ctx, HandleError, Parked, StartOptions, StepError, Workflow, WorkflowError, WorkflowState};
+use bridge_orchestrator::{
+    Ctx, Filter, HandleError, Parked, StartOptions, StepError, Workflow, WorkflowError, WorkflowState,
+};
 use futures::future::select;
 use in_memory::{engine, engine_since, id, kinds, run, store};
 use tokio::time::Instant;
@@ -49,7 +51,7 @@ async fn executions_go_on_where_they_stood() {
     assert_eq!(began.elapsed().as_secs(), 70);
 
     let third = engine_since(&store, began).register::<Inbox>().start().await.expect("starts");
-    assert!(third.client().list().is_empty());
+    assert_eq!(third.client().list(&Filter::all()).await, Ok(Vec::new()));
     assert_eq!(third.client().handle::<Inbox>(&id("inbox")).result().await, Ok(vec![7, 8]), "its end is kept");
 }
 
@@ -95,7 +97,7 @@ async fn a_panic_leaves_the_execution_resumable_and_a_lasting_one_parks_it() {
     let parked = run::<Panicking>(&client, "ever", &99).await;
     let Err(HandleError::Parked(Parked::Poisoned { attempts: 10, last })) = parked else { panic!("{parked:?}") };
     assert_eq!(last, "not yet");
-    let listed = client.list();
+    let listed = client.list(&Filter::parked()).await.expect("needs no store");
     assert_eq!((listed.len(), listed[0].state), (1, WorkflowState::Parked));
 }
 

@@ -11,6 +11,7 @@ use tokio::runtime;
 use uuid::Uuid;
 
 use super::boundary::AtBoundaries;
+use super::budgets::Budgets;
 use super::client::Client;
 use super::clock::{Clock, SystemClock};
 use super::core::{Core, SHUT_DOWN, lock};
@@ -36,11 +37,12 @@ pub struct Engine<S> {
 #[derive(Debug)]
 pub struct EngineBuilder<S> {
     store: S,
-    registry: Registry,
+    pub(super) registry: Registry,
     clock: DebugClock,
     retention: (Duration, usize),
     lease: Duration,
     at_boundaries: Option<AtBoundaries>,
+    retry_budget: (f64, f64),
 }
 
 #[derive(Clone)]
@@ -62,6 +64,7 @@ impl<S: EventStore> Engine<S> {
             retention: (Duration::from_secs(24 * 3_600), 10_000),
             lease: Duration::from_secs(15),
             at_boundaries: None,
+            retry_budget: Budgets::DEFAULT,
         }
     }
 
@@ -131,7 +134,14 @@ impl<S: EventStore> EngineBuilder<S> {
     /// Adds a workflow. Executions of types and versions that are not registered wait, parked.
     #[must_use]
     pub fn register<W: Workflow>(mut self) -> Self {
-        self.registry.add::<W>();
+        self.registry = self.registry.register::<W>();
+        self
+    }
+
+    /// Adds all workflows of `registry`, which [`replay`](crate::replay) can be given as well.
+    #[must_use]
+    pub fn workflows(mut self, registry: Registry) -> Self {
+        self.registry = self.registry.merge(registry);
         self
     }
 
@@ -165,11 +175,23 @@ impl<S: EventStore> EngineBuilder<S> {
         self
     }
 
+    /// How often steps of one name may be tried again, over all executions of this engine: for each step that runs for the first time `share`
+    /// (0 to 1) of a further attempt, and `per_second` (0 to 100,000) besides; 0.2 and 10 unless set, with a reserve of ten seconds' worth.
+    ///
+    /// An attempt that is over the budget waits, by the pauses of its [`RetryPolicy`](crate::RetryPolicy), which go on growing, and is then asked for
+    /// again: no attempt is used up, nothing is journalled, and no step fails because others have. The budget is this process's; after a crash it
+    /// is full again.
+    #[must_use]
+    pub fn retry_budget(mut self, share: f64, per_second: f64) -> Self {
+        self.retry_budget = (share, per_second);
+        self
+    }
+
     /// Starts the engine on the runtime that this is called on, and takes over every execution of the store that has not ended and that no other
     /// process owns: on PostgreSQL with the feature `postgres` there may be several, in memory there is none.
     ///
     /// # Errors
-    /// [`Error::RegisteredTwice`]; [`Error::Invalid`] for a lease of less than 50 ms; [`Error::Read`]; [`Error::Leases`].
+    /// [`Error::RegisteredTwice`]; [`Error::Invalid`] for an option that is out of its range; [`Error::Read`]; [`Error::Leases`].
     pub async fn start(self) -> Result<Engine<S>, Error> {
         self.registry.check()?;
         if self.lease < SHORTEST_LEASE {
@@ -184,6 +206,7 @@ impl<S: EventStore> EngineBuilder<S> {
             store: self.store,
             registry: self.registry,
             clock: self.clock.0,
+            budgets: Arc::new(Budgets::new(self.retry_budget)?),
             lease: Mutex::new(Arc::new(lease)),
             shared,
             longest_sleep: Duration::from_secs(60),

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::core::{Core, seed};
-use super::execution::{Execution, Mail, Standing};
+use super::execution::{Mail, Standing};
 use super::handle::Handle;
 use super::record::{Cause, Started};
 use super::steps::after;
@@ -103,18 +103,6 @@ impl WorkflowState {
     }
 }
 
-/// An execution that this engine has in hand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ExecutionInfo {
-    /// Its id.
-    pub id: ExecutionId,
-    /// Where it stands.
-    pub state: WorkflowState,
-    /// Why it waits for a person, if it does.
-    pub parked: Option<super::execution::Parked>,
-}
-
 /// Starts executions and speaks to them. A clone is the same.
 #[derive(Debug)]
 pub struct Client<S> {
@@ -130,6 +118,10 @@ impl<S> Clone for Client<S> {
 impl<S: EventStore> Client<S> {
     pub(super) fn of(core: &Arc<Core<S>>) -> Self {
         Self { core: Arc::clone(core) }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core<S>> {
+        &self.core
     }
 
     /// Starts an execution of `W`. It is in the journal when this returns.
@@ -245,20 +237,6 @@ impl<S: EventStore> Client<S> {
             .map(|json| serde_json::from_slice(&json))
             .transpose()
             .map_err(|error| Error::Codec { what: "what is shown", reason: error.to_string() })
-    }
-
-    /// The executions that this engine has in hand, in no order. Those that have ended are not among them.
-    #[must_use]
-    pub fn list(&self) -> Vec<ExecutionInfo> {
-        let info = |execution: &Arc<Execution>| {
-            let standing = execution.standing();
-            ExecutionInfo {
-                id: execution.id().clone(),
-                state: super::handle::state_of(execution, &standing),
-                parked: if let Standing::Parked(why) = standing { Some(why) } else { None },
-            }
-        };
-        self.core.all().iter().map(info).collect()
     }
 
     /// Terminates an execution, and waits until it has ended, wherever it is.

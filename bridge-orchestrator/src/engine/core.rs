@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::boundary::{AtBoundaries, Boundary};
+use super::budgets::Budgets;
 use super::clock::Clock;
 use super::driver::{Begin, drive};
 use super::execution::{Done, Execution, Mail, Standing};
@@ -34,6 +35,7 @@ pub(super) struct Core<S> {
     pub(super) store: S,
     pub(super) registry: Registry,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) budgets: Arc<Budgets>,
     /// The one under which this process owns what it begins now.
     pub(super) lease: Mutex<Arc<Lease>>,
     /// If others share the store.

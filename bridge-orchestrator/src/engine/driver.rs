@@ -23,7 +23,7 @@ use tokio::time::Sleep;
 use super::boundary::Boundary;
 use super::core::Core;
 use super::execution::{Execution, Mail, Parked, Standing};
-use super::function::{Function, Polled};
+use super::function::{self, Function, Polled};
 use super::journal::{Broken, History, Journal};
 use super::lease::Lease;
 use super::load::load;
@@ -32,7 +32,7 @@ use super::receive::Reading;
 use super::record::{Cause, Record, Started};
 use super::slots::{Command, NonDeterminism, Slots};
 use super::steps::{Prepared, Steps};
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::workflow::{Failure, NotCommitted, WorkflowError};
 
 /// The pause after the first panic of a function; each next one is twice as long, up to the last.
@@ -170,21 +170,20 @@ impl<S: EventStore> Driver<S> {
         slots.expect_history(records.len(), patches);
         execution.replace_slots(slots);
         let (workflow, version) = (&started.workflow, started.code_version);
-        let Some(registered) = core.registry.get(workflow, version) else {
+        let Some(function) = core.registry.function(execution, &started) else {
             return Err(End::Parked(Parked::Unregistered { workflow: workflow.clone(), version }));
         };
-        let future = registered.function(execution, started.input.clone(), started.start_at);
         let mut alarms = BinaryHeap::new();
         alarms.extend(started.deadline.map(|deadline| Reverse((deadline, Alarm::Deadline))));
         let mut driver = Self {
             core: Arc::clone(core),
             execution: Arc::clone(execution),
             lease,
-            function: Function::new(future, Arc::clone(execution)),
+            function,
             started,
             journal,
             held: Vec::new(),
-            steps: Steps::default(),
+            steps: Steps::new(&core.budgets),
             arrivals: VecDeque::new(),
             outbox: Vec::new(),
             waiting: Vec::new(),
@@ -361,13 +360,7 @@ impl<S: EventStore> Driver<S> {
     }
 
     fn tell(&mut self, record: &Record, at: Timestamp) -> Polled {
-        // What is no answer to anybody does not poll the function.
-        let told = if matches!(record, Record::AttemptFailed { .. } | Record::Patched { .. }) {
-            self.execution.slots().deliver(record, at).map(|_| Polled::Waits)
-        } else {
-            self.function.deliver(record, at)
-        };
-        told.unwrap_or_else(|error| {
+        self.function.tell(record, at).unwrap_or_else(|error| {
             self.end = Some(End::Parked(error.into()));
             Polled::Waits
         })
@@ -383,20 +376,17 @@ impl<S: EventStore> Driver<S> {
         self.outbox.extend(patches.into_iter().map(|id| (Record::Patched { id }, at)));
         match polled {
             Polled::Waits => {}
-            Polled::Foreign => self.end = Some(End::Parked(Parked::ForeignAwait)),
+            Polled::Unsound(why) => self.end = Some(End::Parked(why)),
             Polled::Panicked(message) => self.end = Some(End::Panicked(message)),
             Polled::Returned(result) => self.returned(result, at),
         }
     }
 
     fn returned(&mut self, result: Result<Bytes, WorkflowError>, at: Timestamp) {
-        let outcome = match result {
-            Err(WorkflowError::ContinueAsNew(input)) => return self.go_on(input.0, at),
-            Ok(output) => Ok(output),
-            Err(WorkflowError::Cancelled) if self.execution.slots().cause() == Some(Cause::Deadline) => {
-                Err(Failure::new(ErrorCode::Timeout, "the deadline has passed"))
-            }
-            Err(error) => Err(error.to_failure()),
+        let cause = self.execution.slots().cause();
+        let outcome = match function::outcome(result, cause) {
+            Ok(outcome) => outcome,
+            Err(input) => return self.go_on(input, at),
         };
         let record = match outcome.clone() {
             Ok(output) => Record::Completed { output },

@@ -1,7 +1,7 @@
 //! One execution, as everybody sees it: the function, its driver, and whoever waits for its end.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use event_listener::Event;
 use tokio::sync::oneshot;
 
 use super::inbox::Message;
-use super::record::Cause;
+use super::record::{Cause, Started};
 use super::slots::{NonDeterminism, Slots};
 use crate::error::Error;
 use crate::workflow::{ExecutionId, Failure};
@@ -77,6 +77,19 @@ pub enum Parked {
     /// The function awaits something that is not its context's, so nothing that is journalled will ever wake it.
     #[error("the function awaits something that does not come from its context")]
     ForeignAwait,
+    /// Run again against the same journal, the function does something else. Found where an engine replays each turn
+    /// (`EngineBuilder::replay_twice`, feature `testkit`).
+    #[error(
+        "run again, the function does something else: first it {first}, then it {second} (number {place} of what it does)"
+    )]
+    RunsDiffer {
+        /// Which thing that the function asks its context for it is, counted from 0 over the run.
+        place: usize,
+        /// What it did.
+        first: String,
+        /// What it did when it was run again.
+        second: String,
+    },
     /// No workflow of this type and version is registered.
     #[error("no workflow {workflow} of version {version} is registered")]
     Unregistered {
@@ -110,6 +123,15 @@ pub(crate) struct Execution {
     changed: Event,
     /// What its function panicked with the last time.
     panic: Mutex<Option<String>>,
+    /// What it is an execution of, from when its start is known.
+    about: OnceLock<About>,
+}
+
+#[derive(Debug)]
+struct About {
+    workflow: String,
+    version: u32,
+    namespace: String,
 }
 
 #[derive(Default)]
@@ -139,6 +161,7 @@ impl Execution {
             standing: Mutex::new(Standing::Starting),
             changed: Event::new(),
             panic: Mutex::default(),
+            about: OnceLock::new(),
         }
     }
 
@@ -155,6 +178,30 @@ impl Execution {
         // What the old ones hold of the user's is dropped without the lock.
         let old = std::mem::replace(&mut *self.slots(), slots);
         drop(old);
+    }
+
+    /// Its start is known.
+    pub(crate) fn describe(&self, started: &Started) {
+        self.about.get_or_init(|| About {
+            workflow: started.workflow.clone(),
+            version: started.code_version,
+            namespace: started.namespace.clone(),
+        });
+    }
+
+    /// Type and version of its workflow, and its namespace.
+    pub(crate) fn about(&self) -> Option<(&str, u32, &str)> {
+        self.about.get().map(|about| (&*about.workflow, about.version, &*about.namespace))
+    }
+
+    /// Takes it up again if it is parked: it waits for a driver, and takes mail. Returns why it was parked.
+    pub(crate) fn unpark(&self) -> Option<Parked> {
+        let mut standing = lock(&self.standing);
+        let Standing::Parked(why) = &*standing else { return None };
+        let why = why.clone();
+        *standing = Standing::Starting;
+        lock(&self.mail).is_closed = false;
+        Some(why)
     }
 
     pub(crate) fn note_panic(&self, message: String) {

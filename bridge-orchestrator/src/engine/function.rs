@@ -11,10 +11,13 @@ use std::thread::{self, ThreadId};
 use bytes::Bytes;
 use event_store::Timestamp;
 
-use super::execution::Execution;
-use super::record::Record;
+use super::execution::{Execution, Parked};
+use super::record::{Cause, Record};
+#[cfg(feature = "testkit")]
+use super::second::Second;
 use super::slots::NonDeterminism;
-use crate::workflow::WorkflowError;
+use crate::error::ErrorCode;
+use crate::workflow::{Failure, WorkflowError};
 
 /// Polls in a row, at most.
 const MAX_POLLS: u32 = 10_000;
@@ -30,8 +33,8 @@ pub(crate) enum Polled {
     Returned(Result<Bytes, WorkflowError>),
     /// It panicked.
     Panicked(String),
-    /// It awaits something that nobody here can answer.
-    Foreign,
+    /// It does what no journal can bear.
+    Unsound(Parked),
 }
 
 /// See the module.
@@ -39,6 +42,8 @@ pub(crate) struct Function {
     future: Option<BoxFunction>,
     root: Arc<Root>,
     waker: Waker,
+    #[cfg(feature = "testkit")]
+    second: Option<Second>,
 }
 
 /// Wakes the function: what does so from outside of its polls is nothing that its context has made.
@@ -74,7 +79,23 @@ impl Function {
             is_foreign: AtomicBool::new(false),
             execution,
         });
-        Self { future: Some(future), waker: Waker::from(Arc::clone(&root)), root }
+        Self {
+            future: Some(future),
+            waker: Waker::from(Arc::clone(&root)),
+            root,
+            #[cfg(feature = "testkit")]
+            second: None,
+        }
+    }
+
+    /// From now on each turn is run again, and compared.
+    #[cfg(feature = "testkit")]
+    pub(super) fn run_twice(
+        &mut self,
+        workflow: &Arc<dyn super::registry::AnyWorkflow>,
+        started: &super::record::Started,
+    ) {
+        self.second = Some(Second::new(workflow, started, &self.root.execution));
     }
 
     /// Whether something woke the function that its context has not made.
@@ -82,12 +103,19 @@ impl Function {
         self.root.is_foreign.load(Ordering::Acquire)
     }
 
-    /// Delivers `record`, and polls the function.
-    pub(crate) fn deliver(&mut self, record: &Record, at: Timestamp) -> Result<Polled, NonDeterminism> {
+    fn deliver(&mut self, record: &Record, at: Timestamp) -> Result<Polled, NonDeterminism> {
         let wakers = self.root.execution.slots().deliver(record, at)?;
         self.enter();
         wakers.into_iter().for_each(Waker::wake);
         Ok(self.poll_entered())
+    }
+
+    /// Delivers `record`, and polls the function unless the record answers nobody.
+    pub(crate) fn tell(&mut self, record: &Record, at: Timestamp) -> Result<Polled, NonDeterminism> {
+        if matches!(record, Record::AttemptFailed { .. } | Record::Patched { .. }) {
+            return self.root.execution.slots().deliver(record, at).map(|_| Polled::Waits);
+        }
+        self.deliver(record, at)
     }
 
     /// Polls the function.
@@ -115,7 +143,7 @@ impl Function {
         };
         let polled = match polled {
             Ok(Poll::Pending) if polls < MAX_POLLS && self.root.execution.slots().awaits_something() => Polled::Waits,
-            Ok(Poll::Pending) => Polled::Foreign,
+            Ok(Poll::Pending) => Polled::Unsound(Parked::ForeignAwait),
             Ok(Poll::Ready(result)) => Polled::Returned(result),
             Err(panic) => Polled::Panicked(crate::workflow::panic_message(&*panic).to_owned()),
         };
@@ -125,11 +153,21 @@ impl Function {
             return Polled::Panicked(message);
         }
         *self.root.polled_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        #[cfg(feature = "testkit")]
+        if let Some(second) = &self.second
+            && let Some(difference) = second.differs(&self.root.execution, &polled)
+        {
+            self.end();
+            return Polled::Unsound(difference);
+        }
         polled
     }
 
     /// Drops the function wherever it is. Returns what a destructor panicked with.
     pub(crate) fn end(&mut self) -> Option<String> {
+        // In which order it drops what it holds is its own affair.
+        #[cfg(feature = "testkit")]
+        self.root.execution.slots().stop_tape();
         let future = self.future.take();
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
         dropped.err().map(|panic| crate::workflow::panic_message(&*panic).to_owned())
@@ -140,4 +178,19 @@ impl Drop for Function {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// What a run ends with, by what its function returned; `Err` with the input that it goes on with.
+pub(crate) fn outcome(
+    returned: Result<Bytes, WorkflowError>,
+    cause: Option<Cause>,
+) -> Result<Result<Bytes, Failure>, Bytes> {
+    Ok(match returned {
+        Err(WorkflowError::ContinueAsNew(input)) => return Err(input.0),
+        Ok(output) => Ok(output),
+        Err(WorkflowError::Cancelled) if cause == Some(Cause::Deadline) => {
+            Err(Failure::new(ErrorCode::Timeout, "the deadline has passed"))
+        }
+        Err(error) => Err(error.to_failure()),
+    })
 }

@@ -177,6 +177,7 @@ impl History {
         }
         self.claims = 0;
         match record {
+            Record::Retried => {}
             Record::Started(_) => return Err("it begins twice".to_owned()),
             Record::ContinuedAsNew(started) => *self = Self { epoch: self.epoch, ..Self::new(*started, at, version) },
             Record::Completed { output } => self.end = Some(Ok(output)),

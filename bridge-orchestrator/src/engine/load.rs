@@ -31,6 +31,7 @@ pub(super) async fn load<S: EventStore>(
     let (history, journal) = match begin {
         Begin::New(mut started) => {
             started.owner = lease.owner();
+            execution.describe(&started);
             let mut journal = Journal::new(stream, None);
             let now = core.clock.now();
             let records = [(Record::Started(started.clone()), now)];
@@ -78,6 +79,7 @@ async fn claim<S: EventStore>(
         if let Some(end) = history.end {
             return Err(End::WasEnded(end));
         }
+        execution.describe(&history.started);
         match core.is_elsewhere(history.owner).await {
             Ok(false) => {}
             Ok(true) => return Err(End::Elsewhere),

@@ -13,7 +13,7 @@ use super::execution::{Done, Mail};
 use super::inbox::{self, Message};
 use super::record::{Cause, Record};
 use super::slots::MAX_UNREAD_SIGNALS;
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 use crate::workflow::{ExecutionId, Failure};
 
 /// Ids of signals that are remembered, at most: the latest.
@@ -94,7 +94,7 @@ impl<S: EventStore> Driver<S> {
     }
 
     fn terminate(&mut self, done: Option<Done>) {
-        let failure = Failure::new(ErrorCode::Cancelled, "terminated");
+        let failure = Failure::terminated();
         self.outbox.push((Record::Failed { failure: failure.clone() }, self.core.clock.now()));
         self.waiting.extend(done);
         self.end = Some(End::Ended(Err(failure)));

@@ -52,6 +52,8 @@ pub(crate) enum Record {
         owner: Uuid,
         epoch: u64,
     },
+    /// Somebody put a parked execution back to work: claims count anew.
+    Retried,
     /// A step has its answer.
     StepDone {
         seq: u32,
@@ -102,6 +104,7 @@ pub(crate) enum Record {
 pub(crate) mod kind {
     pub(crate) const STARTED: &str = "workflow.started";
     pub(crate) const CLAIMED: &str = "workflow.claimed";
+    pub(crate) const RETRIED: &str = "workflow.retried";
     pub(crate) const STEP_COMPLETED: &str = "workflow.step.completed";
     pub(crate) const STEP_FAILED: &str = "workflow.step.failed";
     pub(crate) const ATTEMPT_FAILED: &str = "workflow.attempt.failed";
@@ -136,6 +139,14 @@ pub(crate) enum DecodeError {
 }
 
 impl Record {
+    /// The workflow that a run begins with, and its version.
+    pub(crate) fn workflow(&self) -> Option<(&str, u32)> {
+        match self {
+            Self::Started(started) | Self::ContinuedAsNew(started) => Some((&started.workflow, started.code_version)),
+            _ => None,
+        }
+    }
+
     /// The record as an event.
     pub(crate) fn encode(&self, id: EventId, at: Timestamp) -> NewEvent {
         let mut metadata = BytesMut::with_capacity(32);
@@ -164,6 +175,7 @@ impl Record {
                 metadata.put_u64_le(*epoch);
                 (kind::CLAIMED, Bytes::new())
             }
+            Self::Retried => (kind::RETRIED, Bytes::new()),
             Self::StepDone { seq, attempt, name, outcome } => {
                 metadata.put_u32_le(*seq);
                 metadata.put_u16_le(*attempt);
@@ -255,6 +267,7 @@ impl Record {
                 if event_type == kind::STARTED { Self::Started(started) } else { Self::ContinuedAsNew(started) }
             }
             kind::CLAIMED => Self::Claimed { owner: Uuid::from_bytes(rest.array()?), epoch: rest.u64()? },
+            kind::RETRIED => Self::Retried,
             kind::STEP_COMPLETED | kind::STEP_FAILED => Self::StepDone {
                 seq: rest.u32()?,
                 attempt: rest.u16()?,

@@ -1,4 +1,4 @@
-//! The workflows that an engine can run.
+//! The workflows that can be run here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
@@ -8,7 +8,8 @@ use bytes::Bytes;
 use event_store::Timestamp;
 
 use super::execution::Execution;
-use super::function::BoxFunction;
+use super::function::{BoxFunction, Function};
+use super::record::Started;
 use crate::error::Error;
 use crate::workflow::{Ctx, Workflow, encode, value};
 
@@ -34,10 +35,15 @@ impl<W: Workflow> AnyWorkflow for Of<W> {
     }
 }
 
+/// The workflows of a program, by type and version: what an engine runs
+/// ([`EngineBuilder::workflows`](crate::EngineBuilder::workflows)), and what [`replay`](crate::replay) holds histories against. One function that
+/// returns it serves both.
 #[derive(Default)]
-pub(crate) struct Registry {
-    workflows: HashMap<&'static str, BTreeMap<u32, Box<dyn AnyWorkflow>>>,
+pub struct Registry {
+    workflows: HashMap<&'static str, BTreeMap<u32, Arc<dyn AnyWorkflow>>>,
     twice: Option<(&'static str, u32)>,
+    #[cfg(feature = "testkit")]
+    pub(super) replays_twice: bool,
 }
 
 impl std::fmt::Debug for Registry {
@@ -47,11 +53,34 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    pub(crate) fn add<W: Workflow>(&mut self) {
-        let versions = self.workflows.entry(W::TYPE).or_default();
-        if versions.insert(W::VERSION, Box::new(Of::<W>(PhantomData))).is_some() {
-            self.twice = Some((W::TYPE, W::VERSION));
+    /// One without workflows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a workflow. Two of one type and version are an error where the registry is used.
+    #[must_use]
+    pub fn register<W: Workflow>(mut self) -> Self {
+        self.add(W::TYPE, W::VERSION, Arc::new(Of::<W>(PhantomData)));
+        self
+    }
+
+    fn add(&mut self, name: &'static str, version: u32, workflow: Arc<dyn AnyWorkflow>) {
+        if self.workflows.entry(name).or_default().insert(version, workflow).is_some() {
+            self.twice = Some((name, version));
         }
+    }
+
+    /// Adds what `other` has.
+    pub(crate) fn merge(mut self, other: Self) -> Self {
+        self.twice = self.twice.or(other.twice);
+        for (name, versions) in other.workflows {
+            for (version, workflow) in versions {
+                self.add(name, version, workflow);
+            }
+        }
+        self
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -61,7 +90,20 @@ impl Registry {
         }
     }
 
-    pub(crate) fn get(&self, workflow: &str, version: u32) -> Option<&dyn AnyWorkflow> {
-        self.workflows.get(workflow)?.get(&version).map(|found| &**found)
+    pub(crate) fn get(&self, workflow: &str, version: u32) -> Option<&Arc<dyn AnyWorkflow>> {
+        self.workflows.get(workflow)?.get(&version)
+    }
+
+    /// The function of a run that began so, not polled yet. `None` if there is no such workflow.
+    pub(crate) fn function(&self, execution: &Arc<Execution>, started: &Started) -> Option<Function> {
+        let workflow = self.get(&started.workflow, started.code_version)?;
+        let future = workflow.function(execution, started.input.clone(), started.start_at);
+        #[cfg_attr(not(feature = "testkit"), expect(unused_mut, reason = "tests look over its shoulder"))]
+        let mut function = Function::new(future, Arc::clone(execution));
+        #[cfg(feature = "testkit")]
+        if self.replays_twice {
+            function.run_twice(workflow, started);
+        }
+        Some(function)
     }
 }

@@ -193,6 +193,8 @@ pub(crate) struct Slots {
     shields: u32,
     exposed: HashMap<String, Bytes>,
     compensations: u32,
+    #[cfg(feature = "testkit")]
+    pub(super) tape: Option<Box<super::second::Tape>>,
 }
 
 impl Slots {
@@ -213,6 +215,8 @@ impl Slots {
             shields: 0,
             exposed: HashMap::new(),
             compensations: 0,
+            #[cfg(feature = "testkit")]
+            tape: None,
         }
     }
 
@@ -259,6 +263,8 @@ impl Slots {
     /// SplitMix64 (Steele, Lea, Flood 2014) over the execution's seed.
     pub(crate) fn random(&mut self) -> u64 {
         self.drawn += 1;
+        #[cfg(feature = "testkit")]
+        self.note(|| "draws a random number".to_owned());
         let mut z = self.seed.wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -272,6 +278,8 @@ impl Slots {
         let is_recorded = self.recorded_patches.contains(id);
         let answer = is_recorded || self.is_live();
         self.patches.insert(id.to_owned(), answer);
+        #[cfg(feature = "testkit")]
+        self.note(|| format!("asks whether it is patched with {id}"));
         if answer && !is_recorded {
             self.new_patches.push(id.to_owned());
         }
@@ -283,6 +291,8 @@ impl Slots {
     }
 
     pub(crate) fn expose(&mut self, name: &str, value: Bytes) {
+        #[cfg(feature = "testkit")]
+        self.note(|| format!("shows {} as {name}", String::from_utf8_lossy(&value)));
         self.exposed.insert(name.to_owned(), value);
     }
 
@@ -314,6 +324,8 @@ impl Slots {
     pub(crate) fn reserve(&mut self, kind: Kind) -> u32 {
         let seq = self.slots.len() as u32;
         let is_shielded = self.shields > 0;
+        #[cfg(feature = "testkit")]
+        self.note(|| format!("makes {kind}, number {seq}"));
         self.slots.push(Slot { kind, stage: Stage::New, is_shielded, signal: 0, waker: None });
         seq
     }
@@ -340,7 +352,10 @@ impl Slots {
                 }
                 slot.stage = Stage::Waiting;
                 slot.waker = Some(cx.waker().clone());
-                self.commands.extend(std::mem::take(start).command(seq, now));
+                let command = std::mem::take(start).command(seq, now);
+                #[cfg(feature = "testkit")]
+                self.note(|| super::second::begins(seq, command.as_ref()));
+                self.commands.extend(command);
                 Poll::Pending
             }
             Stage::Waiting => {
@@ -365,6 +380,8 @@ impl Slots {
         match std::mem::replace(&mut slot.stage, Stage::Over) {
             Stage::Waiting if matches!(slot.kind, Kind::Step(_) | Kind::Timer | Kind::Child(_)) => {
                 self.commands.push(Command::Abandon { seq });
+                #[cfg(feature = "testkit")]
+                self.note(|| format!("gives number {seq} up"));
                 None
             }
             Stage::New | Stage::Over | Stage::Waiting => None,
@@ -402,6 +419,17 @@ impl Slots {
         self.slots.iter().any(|slot| matches!(slot.stage, Stage::Waiting | Stage::Answered(_)))
     }
 
+    /// What it awaits that has no answer yet.
+    pub(crate) fn awaited(&self) -> Vec<&Kind> {
+        self.slots.iter().filter(|slot| matches!(slot.stage, Stage::Waiting)).map(|slot| &slot.kind).collect()
+    }
+
+    /// The patches that were asked for and answered with yes.
+    #[cfg(feature = "testkit")]
+    pub(super) fn patches_taken(&self) -> HashSet<String> {
+        self.patches.iter().filter(|(_, is_taken)| **is_taken).map(|(id, _)| id.clone()).collect()
+    }
+
     pub(crate) fn take_commands(&mut self) -> Vec<Command> {
         std::mem::take(&mut self.commands)
     }
@@ -409,8 +437,15 @@ impl Slots {
     /// Delivers one record: its time is the time now, and whoever awaits it has an answer. The wakers are to be woken, then the function
     /// is to be polled. Records that are no answer say nothing to a function.
     pub(crate) fn deliver(&mut self, record: &Record, at: Timestamp) -> Result<Vec<Waker>, NonDeterminism> {
+        #[cfg(feature = "testkit")]
+        if let Some(tape) = &mut self.tape {
+            tape.delivered.push((record.clone(), at));
+        }
         self.ahead = self.ahead.saturating_sub(1);
-        self.now = self.now.max(at);
+        // A patch is noted behind the record at which it was asked for, and was never delivered then.
+        if !matches!(record, Record::Patched { .. }) {
+            self.now = self.now.max(at);
+        }
         let mut wakers = Vec::new();
         match record {
             Record::StepDone { seq, name, outcome, .. } => {
@@ -446,6 +481,7 @@ impl Slots {
             Record::CancelRequested { cause, .. } => self.cancel(*cause, &mut wakers),
             Record::Patched { .. }
             | Record::Claimed { .. }
+            | Record::Retried
             | Record::Started(_)
             | Record::ContinuedAsNew(_)
             | Record::Completed { .. }

@@ -2,16 +2,21 @@
 
 use std::borrow::Cow;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use event_store::{Append, StreamVersion, Timestamp};
 
+use super::budgets::Budgets;
 use super::host::Host;
 use super::record::Record;
 use crate::error::ErrorCode;
 use crate::workflow::{Attempt, ExecutionId, NotCommitted, Progress, RetryPolicy, StepError, StepRun};
+
+/// An attempt that is over the budget waits at least so long before it is asked for again.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 struct Running {
     seq: u32,
@@ -22,6 +27,8 @@ struct Running {
     /// The attempt that is under way, or the one that comes.
     attempt: u16,
     is_under_way: bool,
+    /// How often the budget has refused the attempt that comes.
+    refused: u16,
     /// When the attempt has to have ended, or begins.
     alarm: Option<Timestamp>,
     /// What it waits to be committed with.
@@ -36,9 +43,9 @@ pub(super) struct Prepared {
     pub(super) value: Bytes,
 }
 
-#[derive(Default)]
 pub(super) struct Steps {
     running: Vec<Running>,
+    budgets: Arc<Budgets>,
 }
 
 impl std::fmt::Debug for Steps {
@@ -48,6 +55,10 @@ impl std::fmt::Debug for Steps {
 }
 
 impl Steps {
+    pub(super) fn new(budgets: &Arc<Budgets>) -> Self {
+        Self { running: Vec::new(), budgets: Arc::clone(budgets) }
+    }
+
     /// Adds a step; `failed` are the attempts that the journal knows of, with the time before which there is no other.
     pub(super) fn add(
         &mut self,
@@ -57,6 +68,9 @@ impl Steps {
         (retry, timeout): (RetryPolicy, Option<Duration>),
         failed: Option<(u16, Timestamp)>,
     ) {
+        if failed.is_none() {
+            self.budgets.call(name);
+        }
         let (attempt, alarm) = failed.map_or((1, None), |(attempts, at)| (attempts + 1, Some(at)));
         let alarm = alarm.or(Some(Timestamp::from_micros(i64::MIN)));
         self.running.push(Running {
@@ -67,6 +81,7 @@ impl Steps {
             timeout,
             attempt,
             is_under_way: false,
+            refused: 0,
             alarm,
             prepared: None,
         });
@@ -143,7 +158,7 @@ impl Steps {
         let mut at = 0;
         while at < self.running.len() {
             let step = &mut self.running[at];
-            let Some(record) = step.poll(cx, (execution, host), &now, may_begin) else {
+            let Some(record) = step.poll(cx, (execution, host), &now, may_begin, &self.budgets) else {
                 at += 1;
                 continue;
             };
@@ -164,6 +179,7 @@ impl Running {
         (execution, host): (&ExecutionId, &dyn Host),
         now: &impl Fn() -> Timestamp,
         may_begin: bool,
+        budgets: &Budgets,
     ) -> Option<(Record, Timestamp)> {
         if self.prepared.is_some() {
             return None;
@@ -171,6 +187,12 @@ impl Running {
         if !self.is_under_way {
             let due = self.alarm.filter(|_| may_begin)?;
             if due.as_micros() != i64::MIN && due > now() {
+                return None;
+            }
+            if self.attempt > 1 && !budgets.try_retry(self.name, tokio::time::Instant::now().into_std()) {
+                self.refused = self.refused.saturating_add(1);
+                let pause = self.retry.pause(self.attempt.saturating_add(self.refused), fastrand::f64());
+                self.alarm = Some(after(now(), pause.max(LEAST_PAUSE)));
                 return None;
             }
             self.is_under_way = true;
@@ -211,6 +233,7 @@ impl Running {
         let record = if error.is_retryable && attempt < self.retry.attempts {
             let retry_at = after(now, self.retry.pause(attempt, fastrand::f64()));
             self.is_under_way = false;
+            self.refused = 0;
             self.attempt += 1;
             self.alarm = Some(retry_at);
             Record::AttemptFailed { seq, attempt, name, failure: error.failure, retry_at }

@@ -161,7 +161,7 @@ impl Ctx {
     ///
     /// # Errors
     /// [`WorkflowError::Codec`] if it cannot be written as JSON.
-    pub fn expose<T: Serialize>(&self, name: &str, value: &T) -> Result<(), WorkflowError> {
+    pub fn expose<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), WorkflowError> {
         let json = encode(value, || format!("what is exposed as {name}"))?;
         self.execution.slots().expose(name, json);
         Ok(())
