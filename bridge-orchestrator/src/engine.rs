@@ -9,8 +9,9 @@ mod execution;
 mod function;
 mod handle;
 mod journal;
-mod record;
+pub(crate) mod record;
 mod registry;
+mod services;
 mod slots;
 mod steps;
 
@@ -20,5 +21,6 @@ pub use self::clock::{Clock, SystemClock};
 pub(crate) use self::execution::Execution;
 pub use self::execution::Parked;
 pub use self::handle::{Handle, HandleError};
+pub(crate) use self::services::Services;
 pub use self::slots::NonDeterminism;
 pub(crate) use self::slots::{Answer, ChildStart, Kind, NoValue, Start};

@@ -8,6 +8,8 @@ pub mod health;
 pub mod heartbeat;
 pub mod reduce;
 pub mod route;
+#[cfg(feature = "stamping")]
+pub mod stamping;
 mod sync;
 mod time;
 mod workflow;

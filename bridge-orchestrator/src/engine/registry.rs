@@ -9,20 +9,20 @@ use event_store::Timestamp;
 
 use super::execution::Execution;
 use super::function::BoxFunction;
+use super::services::Services;
 use crate::error::Error;
 use crate::workflow::{Ctx, Workflow, encode, value};
 
 /// A workflow whose types are forgotten.
 pub(crate) trait AnyWorkflow: Send + Sync {
     /// The function, which has not begun.
-    fn function(&self, execution: &Arc<Execution>, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction;
+    fn function(&self, ctx: Ctx, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction;
 }
 
 struct Of<W>(PhantomData<fn() -> W>);
 
 impl<W: Workflow> AnyWorkflow for Of<W> {
-    fn function(&self, execution: &Arc<Execution>, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction {
-        let ctx = Ctx::new(Arc::clone(execution));
+    fn function(&self, ctx: Ctx, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction {
         Box::pin(async move {
             if let Some(start_at) = start_at {
                 ctx.sleep_until(start_at).await?;
@@ -34,9 +34,24 @@ impl<W: Workflow> AnyWorkflow for Of<W> {
     }
 }
 
+/// A workflow that is registered, with what its engine has for it.
+pub(crate) struct Registered<'a> {
+    workflow: &'a dyn AnyWorkflow,
+    services: &'a Arc<Services>,
+}
+
+impl Registered<'_> {
+    /// The function, which has not begun.
+    pub(crate) fn function(&self, execution: &Arc<Execution>, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction {
+        let ctx = Ctx::new(Arc::clone(execution), Arc::clone(self.services));
+        self.workflow.function(ctx, input, start_at)
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Registry {
     workflows: HashMap<&'static str, BTreeMap<u32, Box<dyn AnyWorkflow>>>,
+    services: Arc<Services>,
     twice: Option<(&'static str, u32)>,
 }
 
@@ -61,7 +76,12 @@ impl Registry {
         }
     }
 
-    pub(crate) fn get(&self, workflow: &str, version: u32) -> Option<&dyn AnyWorkflow> {
-        self.workflows.get(workflow)?.get(&version).map(|found| &**found)
+    pub(crate) fn add_service<T: Send + Sync + 'static>(&mut self, service: Arc<T>) {
+        Arc::get_mut(&mut self.services).expect("no function runs before the engine starts").add(service);
+    }
+
+    pub(crate) fn get(&self, workflow: &str, version: u32) -> Option<Registered<'_>> {
+        let workflow = &**self.workflows.get(workflow)?.get(&version)?;
+        Some(Registered { workflow, services: &self.services })
     }
 }
