@@ -10,12 +10,8 @@ use bridge_orchestrator::stamping::{
     DEFAULT_NAMESPACE, InputData, MAX_CONTENT_BYTES, MAX_STEPS, Relay, RelayFigures, Request, ServiceError, StampEvent,
     StampState, Stamping, StepSpec,
 };
-use bridge_orchestrator::{
-    Client, Engine, ErrorCode, HandleError, StartOptions, WorkflowState,
-};
-use event_store::{
-    MemoryReadModel, MemoryTx, ProjectionOptions, ProjectionRunner, RunOutcome,
-};
+use bridge_orchestrator::{Client, Engine, ErrorCode, HandleError, StartOptions, WorkflowState};
+use event_store::{MemoryReadModel, MemoryTx, ProjectionOptions, ProjectionRunner, RunOutcome};
 use in_memory::{Store, engine, engine_since, id, kinds, run, store};
 use serde_json::json;
 use stamping_world::{Board, Fault, Mind, Stamper, services};
@@ -76,7 +72,10 @@ async fn content_is_hashed_and_stamped_in_two_appends() {
     assert!(stamped.processing_time_ms >= 0.0 && stamped.completed_at >= stamped.created_at);
     let says = |key| stamped.stamp_metadata.get(key).map(String::as_str);
     assert_eq!(says("stamp_id"), Some(&*stamped.stamp_id));
-    assert_eq!((says("workflow_id"), says("author"), says("file_path")), (Some("w-1"), Some("ada"), Some("/in/terms.txt")));
+    assert_eq!(
+        (says("workflow_id"), says("author"), says("file_path")),
+        (Some("w-1"), Some("ada"), Some("/in/terms.txt"))
+    );
 
     let asked = stamper.asked.lock().expect("whole").clone();
     assert_eq!(asked.len(), 1);
@@ -179,8 +178,7 @@ async fn intelligence_that_is_slow_twice_is_done_without() {
     let mind = Mind::failing([Fault::Hangs, Fault::Hangs]);
     let store = store();
     let services = Arc::new(services(&Stamper::default()).intelligence(mind.clone()).build().expect("in range"));
-    let engine =
-        engine(&store).register::<Stamping>().service(Arc::clone(&services)).start().await.expect("starts");
+    let engine = engine(&store).register::<Stamping>().service(Arc::clone(&services)).start().await.expect("starts");
     let began = Instant::now();
     let request = Request::of("x").with_intelligence();
     let stamped = run::<Stamping>(&engine.client(), "w", &request).await.expect("completes all the same");
@@ -302,7 +300,8 @@ async fn a_crash_between_the_services_changes_nothing() {
     let stamped = second.client().handle::<Stamping>(&id("w")).result().await.expect("goes on");
     assert_eq!(*mind.calls.lock().expect("whole"), 1, "its answer is in the journal");
     assert_eq!(stamped.intelligence_data.as_ref().expect("asked")["confidence_score"], "0.85");
-    let (before, after) = (hanging.asked.lock().expect("whole")[0].clone(), stamper.asked.lock().expect("whole")[0].clone());
+    let (before, after) =
+        (hanging.asked.lock().expect("whole")[0].clone(), stamper.asked.lock().expect("whole")[0].clone());
     assert_eq!(before, after, "the same stamp is asked for, by the same key");
     assert_eq!(stamped.stamp_id, before.stamp_id);
 

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use bridge_orchestrator::route::{BreakerState, CircuitBreaker, RouteError};
 use bridge_orchestrator::stamping::{Request, ServiceError, Services, StampRequest, Stamping};
-use bridge_orchestrator::{
-    Ctx, ErrorCode, HandleError, Parked, StepError, Workflow, WorkflowError,
-};
+use bridge_orchestrator::{Ctx, ErrorCode, HandleError, Parked, StepError, Workflow, WorkflowError};
 use in_memory::{engine, run, store};
 use stamping_world::{Fault, Mind, Stamper, services};
 use tokio::time::Instant;
@@ -66,7 +64,6 @@ async fn a_batch_is_asked_for_a_hundred_at_a_time_with_ten_seconds_each() {
     assert!(stamps.iter().map(|stamp| &stamp.stamp_id).eq(requests.iter().map(|request| &request.stamp_id)));
     assert_eq!(*stamper.batches.lock().expect("whole"), [100, 100, 100, 100, 50], "the first one three times");
     assert_eq!(began.elapsed().as_secs(), 10);
-
 }
 
 #[tokio::test(start_paused = true)]

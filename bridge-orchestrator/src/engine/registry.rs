@@ -42,7 +42,12 @@ pub(crate) struct Registered<'a> {
 
 impl Registered<'_> {
     /// The function, which has not begun.
-    pub(crate) fn function(&self, execution: &Arc<Execution>, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction {
+    pub(crate) fn function(
+        &self,
+        execution: &Arc<Execution>,
+        input: Bytes,
+        start_at: Option<Timestamp>,
+    ) -> BoxFunction {
         let ctx = Ctx::new(Arc::clone(execution), Arc::clone(self.services));
         self.workflow.function(ctx, input, start_at)
     }

@@ -123,7 +123,8 @@ impl Tracked {
             }
             Change::Completed => {
                 self.go(&mut told, StampState::Completed);
-                let data = json!({ "stamp_id": self.stamp_id, "file_hash": self.file_hash, "namespace": self.namespace });
+                let data =
+                    json!({ "stamp_id": self.stamp_id, "file_hash": self.file_hash, "namespace": self.namespace });
                 self.tell(&mut told, StampEvent::WorkflowCompleted, data);
             }
             Change::Failed(failure) => {
@@ -171,7 +172,8 @@ impl Tracked {
                 self.tell(told, StampEvent::StampCreated, data);
             }
         }
-        let data = json!({ "step_type": result.outcome.step_type(), "step_id": result.step_id, "status": result.status });
+        let data =
+            json!({ "step_type": result.outcome.step_type(), "step_id": result.step_id, "status": result.status });
         self.tell(told, StampEvent::StepCompleted, data);
     }
 

@@ -5,9 +5,7 @@ use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use event_store::{
-    ApplyError, EventStore, Position, Projection, Query, Read, RecordedEvent, StreamId, StreamVersion,
-};
+use event_store::{ApplyError, EventStore, Position, Projection, Query, Read, RecordedEvent, StreamId, StreamVersion};
 use futures_util::StreamExt as _;
 
 use super::event::{Publisher, Tracked};
@@ -114,7 +112,12 @@ impl<S: EventStore, P: Publisher, Tx> Relay<S, P, Tx> {
     }
 
     /// The workflow of a stream before `version`; `None` if it is of another type.
-    async fn before(&self, execution: &str, stream: &StreamId, version: StreamVersion) -> Result<Option<Tracked>, ApplyError> {
+    async fn before(
+        &self,
+        execution: &str,
+        stream: &StreamId,
+        version: StreamVersion,
+    ) -> Result<Option<Tracked>, ApplyError> {
         if let Some(known) = lock(&self.known).get(execution)
             && known.version < version
         {

@@ -154,7 +154,9 @@ impl Request {
             if let Some(text) = text
                 && (text.is_empty() || text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control))
             {
-                return Err(invalid(format!("{what} has to have 1 to {MAX_TEXT_BYTES} bytes, none a control character")));
+                return Err(invalid(format!(
+                    "{what} has to have 1 to {MAX_TEXT_BYTES} bytes, none a control character"
+                )));
             }
         }
         let defaults;
@@ -170,8 +172,9 @@ impl Request {
         }
         let mut planned: Vec<Planned> = Vec::with_capacity(steps.len());
         for step in steps {
-            let kind = StepKind::parse(&step.step_type)
-                .ok_or_else(|| invalid(format!("step {} has the unknown step_type {}", step.step_id, step.step_type)))?;
+            let kind = StepKind::parse(&step.step_type).ok_or_else(|| {
+                invalid(format!("step {} has the unknown step_type {}", step.step_id, step.step_type))
+            })?;
             if kind == StepKind::Stamp && !planned.iter().any(|step| step.kind == StepKind::Hash) {
                 return Err(invalid(format!("step {} needs a hash_generation before it", step.step_id)));
             }

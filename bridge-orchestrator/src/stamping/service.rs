@@ -182,7 +182,8 @@ pub struct Intelligence {
 /// A call that takes too long is dropped.
 pub trait IntelligenceService: Send + Sync + 'static {
     /// Answers.
-    fn analyze(&self, request: &IntelligenceRequest) -> impl Future<Output = Result<Intelligence, ServiceError>> + Send;
+    fn analyze(&self, request: &IntelligenceRequest)
+    -> impl Future<Output = Result<Intelligence, ServiceError>> + Send;
 }
 
 /// A [`StampingService`] whose type is forgotten.

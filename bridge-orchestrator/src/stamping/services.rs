@@ -146,6 +146,8 @@ impl std::fmt::Debug for Services {
 
 impl std::fmt::Debug for ServicesBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServicesBuilder").field("has_intelligence", &self.intelligence.is_some()).finish_non_exhaustive()
+        f.debug_struct("ServicesBuilder")
+            .field("has_intelligence", &self.intelligence.is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bridge_orchestrator::stamping::{
-    Intelligence, IntelligenceRequest, IntelligenceService, LocalStamps, Message, Publisher, ServiceError,
-    ServicesBuilder, Services, Stamp, StampRequest, StampingService,
+    Intelligence, IntelligenceRequest, IntelligenceService, LocalStamps, Message, Publisher, ServiceError, Services,
+    ServicesBuilder, Stamp, StampRequest, StampingService,
 };
 
 /// What becomes of a call.
