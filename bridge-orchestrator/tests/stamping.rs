@@ -124,6 +124,30 @@ async fn what_cannot_be_carried_out_fails_as_invalid_before_anything_is_asked() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_may_have_its_own_steps() {
+    let stamper = Stamper::default();
+    let (store, _engine, client) = world(&stamper).await;
+    let steps = [
+        ("h", "hash_generation"),
+        ("first", "stamp_creation"),
+        ("think", "onextree_intelligence"),
+        ("second", "stamp_creation"),
+        ("v", "validation"),
+    ];
+    let steps = steps.map(|(id, kind)| StepSpec::new(id, kind)).to_vec();
+    let request = Request { steps: Some(steps), ..Request::of("x") };
+    let stamped = run::<Stamping>(&client, "w", &request).await.expect("completes");
+    assert_eq!((stamped.workflow_steps_executed, stamper.calls()), (5, 2));
+    let asked = stamper.asked.lock().expect("whole").clone();
+    assert_eq!(stamped.stamp_id, asked[1].stamp_id, "the last stamp counts");
+    assert!(asked[0].stamp_id != asked[1].stamp_id && asked[0].idempotency_key != asked[1].idempotency_key);
+    assert!(asked.iter().all(|request| request.file_hash == stamped.file_hash), "a hash holds for all behind it");
+    let ids = told(&store).await.all().into_iter().filter(|message| message.event == StampEvent::StepCompleted);
+    let ids: Vec<_> = ids.map(|message| message.payload["step_id"].clone()).collect();
+    assert_eq!(ids, ["h", "first", "think", "second", "v"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_largest_content_is_stamped() {
     let (_store, _engine, client) = world(&Stamper::default()).await;
     let lines = Request::of("\n".repeat(MAX_CONTENT_BYTES / 2));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bridge_orchestrator::stamping::tables::{BridgeState, MAX_ROWS, StampingTables, TablesError, WorkflowRow};
 use bridge_orchestrator::stamping::{Relay, Request, ServiceError, StampEvent, StampState, Stamping};
-use bridge_orchestrator::{Client, Ctx, Engine, StartOptions, StepError, Workflow, WorkflowError};
+use bridge_orchestrator::{Client, Conflict, Ctx, Engine, StartOptions, StepError, Workflow, WorkflowError};
 use ephemeral_postgres::{Database, Profile, Server};
 use event_store::deadpool_postgres::{Manager, Pool};
 use event_store::tokio_postgres::NoTls;
@@ -39,7 +39,7 @@ impl Workflow for Other {
     const TYPE: &'static str = "other";
 
     async fn run(ctx: Ctx, input: u32) -> Result<u32, WorkflowError> {
-        ctx.step("stamping.look-alike", move |_| async move { Ok::<_, StepError>(Vec::<u32>::new()) }).await?;
+        ctx.step("look-alike", move |_| async move { Ok::<_, StepError>(Vec::<u32>::new()) }).await?;
         Ok(input)
     }
 }
@@ -129,7 +129,7 @@ async fn rows_say_what_journals_say() {
     assert_eq!((row.stamp_id.as_deref(), &*row.workflow_type), (Some(&*stamp), "metadata_stamping"));
     assert_eq!(row.file_hash.as_deref(), Some(&*blake3::hash(b"one").to_hex()));
     assert_eq!((row.file_size_bytes, &*row.content_type, row.workflow_steps.len()), (3, "text/plain", 4));
-    assert_eq!(row.workflow_steps.iter().map(|step| step.outcome.step_type()).last(), Some("stamp_creation"));
+    assert_eq!(row.workflow_steps.iter().map(|step| step.outcome.step_type()).next_back(), Some("stamp_creation"));
     assert_eq!(row.intelligence_data.as_ref().expect("asked")["confidence_score"], "0.85");
     assert!(row.execution_time_ms.is_some_and(|time| time > 0.0) && row.hash_generation_time_ms.is_some());
     assert!(row.started_at >= Some(row.created_at) && row.completed_at >= row.started_at && row.error.is_none());
@@ -246,6 +246,21 @@ async fn a_change_of_an_older_version_is_refused() {
         changed += u32::from(task.await.expect("no panic"));
     }
     assert_eq!(changed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workflow_that_is_started_anew_has_a_row_of_its_own() {
+    let world = world(&Stamper::default()).await;
+    let first = world.stamp("w-1", &text("one", "ada").with_intelligence()).await.expect("stamped");
+    let tables = world.tables(1).await;
+    let options = StartOptions::default().conflict(Conflict::Terminate);
+    let handle = world.client.start::<Stamping>(id("w-1"), &text("two", "bob"), options).await.expect("starts");
+    let second = handle.result().await.expect("stamped").stamp_id;
+    world.catch_up(&tables).await;
+    let row = tables.workflow("w-1").await.expect("read").expect("it is there");
+    assert_eq!((row.stamp_id, row.session_id.as_deref()), (Some(second), Some("bob")));
+    assert_eq!((row.current_state, row.workflow_steps.len(), row.intelligence_data), (StampState::Completed, 3, None));
+    assert_eq!(tables.workflow_by_stamp(&first).await.expect("read"), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -174,11 +174,15 @@ impl<S: EventStore, P: Publisher, Tx: Send + 'static> Projection for Relay<S, P,
             Change::BeganOther => None,
             _ => self.before(execution, stream, version).await?,
         };
+        let is_end = matches!(change, Change::Completed | Change::Failed(_));
         let Some(mut tracked) = tracked else {
-            self.remember(execution, Known { version, tracked: None });
+            if is_end {
+                lock(&self.known).remove(execution);
+            } else {
+                self.remember(execution, Known { version, tracked: None });
+            }
             return Ok(());
         };
-        let is_end = matches!(change, Change::Completed | Change::Failed(_));
         let times = times(tracked.began, event.time(), &change);
         for message in tracked.apply(event, execution, change) {
             let told = self.publisher.publish(&message).await;

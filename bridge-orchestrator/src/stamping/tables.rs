@@ -20,6 +20,9 @@
 //! The journals are the truth, the tables what was made of them: a change of a row and the checkpoint behind it are one transaction, so each
 //! record counts once. They lag by what the runner has not applied yet. A version of them is a schema, `stamping_v{version}`: the next one is built
 //! beside the live one.
+//!
+//! Rows stay when an engine removes the journals of what has ended. So a runner has to come by more often than
+//! [`retention`](crate::EngineBuilder::retention) says, and a version that is built anew knows the journals that are still there.
 
 mod projection;
 mod rows;

@@ -15,17 +15,19 @@ use super::state::StampState;
 use crate::error::ErrorCode;
 use crate::workflow::{Ctx, Failure, RetryPolicy, StepError, Workflow, WorkflowError};
 
-/// What the journal calls steps; all begin alike.
-pub(super) const STEP_PREFIX: &str = "stamping.";
-const STAMP: &str = "stamping.stamp_creation";
-const INTELLIGENCE: &str = "stamping.onextree_intelligence";
-const LOCAL: &str = "stamping.local";
+/// What the journal calls steps; all begin alike, and no other workflow's do.
+pub(super) const STEP_PREFIX: &str = "metadata_stamping.";
+const STAMP: &str = "metadata_stamping.stamp_creation";
+const INTELLIGENCE: &str = "metadata_stamping.onextree_intelligence";
+const LOCAL: &str = "metadata_stamping.local";
 
 /// Stamps content: validates it, hashes it by BLAKE3, has a stamp made; with the intelligence service where the request asks for it. Its engine
 /// needs [`Services`].
 ///
 /// What is done in this process (validation, hash) has no step of its own in the journal: it is made again from the input at no risk, and
 /// its result stands with that of the next service. So the three steps take two appends: start, and stamp with end.
+///
+/// Another workflow may call `Stamping::run(ctx.clone(), request)`: the steps are its own then, and there are no events and rows of them.
 ///
 /// [`Client::query`](crate::Client::query) of `workflow_state` answers a [`StampState`].
 ///
