@@ -28,9 +28,11 @@ CREATE TABLE IF NOT EXISTS workflow_executions (
 CREATE INDEX IF NOT EXISTS workflow_executions_stamp ON workflow_executions (stamp_id) WHERE stamp_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS workflow_executions_session ON workflow_executions (session_id, created_at DESC)
     WHERE session_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS workflow_executions_steps ON workflow_executions USING gin (workflow_steps jsonb_path_ops);
+-- A list of pending entries would be read from end to end by each question; nobody waits for the projection's writes.
+CREATE INDEX IF NOT EXISTS workflow_executions_steps ON workflow_executions USING gin (workflow_steps jsonb_path_ops)
+    WITH (fastupdate = off);
 CREATE INDEX IF NOT EXISTS workflow_executions_intelligence ON workflow_executions USING gin (intelligence_data jsonb_path_ops)
-    WHERE intelligence_data IS NOT NULL;
+    WITH (fastupdate = off) WHERE intelligence_data IS NOT NULL;
 
 -- What the workflows of a namespace that ended within a window come to.
 CREATE TABLE IF NOT EXISTS bridge_states (
