@@ -21,11 +21,12 @@ mod lease;
 mod load;
 mod observe;
 mod receive;
-mod record;
+pub(crate) mod record;
 mod registry;
 mod rerun;
 #[cfg(feature = "testkit")]
 mod second;
+mod services;
 mod slots;
 mod steps;
 mod takeover;
@@ -44,6 +45,7 @@ pub(crate) use self::history::{executions, read_history};
 pub(crate) use self::host::Host;
 pub use self::registry::Registry;
 pub(crate) use self::rerun::rerun;
+pub(crate) use self::services::Services;
 pub use self::slots::NonDeterminism;
 pub(crate) use self::slots::{Answer, ChildStart, Kind, NoValue, Start};
 #[cfg(feature = "postgres")]

@@ -11,6 +11,8 @@ mod postgres;
 pub mod reduce;
 pub mod replay;
 pub mod route;
+#[cfg(feature = "stamping")]
+pub mod stamping;
 mod sync;
 mod time;
 mod workflow;

@@ -145,6 +145,14 @@ impl<S: EventStore> EngineBuilder<S> {
         self
     }
 
+    /// Gives workflows something to work with: a client, a pool, a cache. They ask for it by its type,
+    /// [`Ctx::service`](crate::Ctx::service); a second one of a type takes the place of the first.
+    #[must_use]
+    pub fn service<T: Send + Sync + 'static>(mut self, service: Arc<T>) -> Self {
+        self.registry.add_service(service);
+        self
+    }
+
     /// The time that journals have; [`SystemClock`] unless set.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {

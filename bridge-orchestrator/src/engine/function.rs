@@ -92,7 +92,7 @@ impl Function {
     #[cfg(feature = "testkit")]
     pub(super) fn run_twice(
         &mut self,
-        workflow: &Arc<dyn super::registry::AnyWorkflow>,
+        workflow: (&Arc<dyn super::registry::AnyWorkflow>, &Arc<super::services::Services>),
         started: &super::record::Started,
     ) {
         self.second = Some(Second::new(workflow, started, &self.root.execution));

@@ -10,20 +10,20 @@ use event_store::Timestamp;
 use super::execution::Execution;
 use super::function::{BoxFunction, Function};
 use super::record::Started;
+use super::services::Services;
 use crate::error::Error;
 use crate::workflow::{Ctx, Workflow, encode, value};
 
 /// A workflow whose types are forgotten.
 pub(crate) trait AnyWorkflow: Send + Sync {
     /// The function, which has not begun.
-    fn function(&self, execution: &Arc<Execution>, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction;
+    fn function(&self, ctx: Ctx, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction;
 }
 
 struct Of<W>(PhantomData<fn() -> W>);
 
 impl<W: Workflow> AnyWorkflow for Of<W> {
-    fn function(&self, execution: &Arc<Execution>, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction {
-        let ctx = Ctx::new(Arc::clone(execution));
+    fn function(&self, ctx: Ctx, input: Bytes, start_at: Option<Timestamp>) -> BoxFunction {
         Box::pin(async move {
             if let Some(start_at) = start_at {
                 ctx.sleep_until(start_at).await?;
@@ -41,6 +41,7 @@ impl<W: Workflow> AnyWorkflow for Of<W> {
 #[derive(Default)]
 pub struct Registry {
     workflows: HashMap<&'static str, BTreeMap<u32, Arc<dyn AnyWorkflow>>>,
+    services: Arc<Services>,
     twice: Option<(&'static str, u32)>,
     #[cfg(feature = "testkit")]
     pub(super) replays_twice: bool,
@@ -66,6 +67,14 @@ impl Registry {
         self
     }
 
+    /// Gives workflows something to work with: see [`EngineBuilder::service`](crate::EngineBuilder::service). A replay runs no step, but a function
+    /// may ask for what its steps will use.
+    #[must_use]
+    pub fn service<T: Send + Sync + 'static>(mut self, service: Arc<T>) -> Self {
+        self.add_service(service);
+        self
+    }
+
     fn add(&mut self, name: &'static str, version: u32, workflow: Arc<dyn AnyWorkflow>) {
         if self.workflows.entry(name).or_default().insert(version, workflow).is_some() {
             self.twice = Some((name, version));
@@ -75,6 +84,7 @@ impl Registry {
     /// Adds what `other` has.
     pub(crate) fn merge(mut self, other: Self) -> Self {
         self.twice = self.twice.or(other.twice);
+        Arc::make_mut(&mut self.services).extend(&other.services);
         for (name, versions) in other.workflows {
             for (version, workflow) in versions {
                 self.add(name, version, workflow);
@@ -90,6 +100,10 @@ impl Registry {
         }
     }
 
+    pub(crate) fn add_service<T: Send + Sync + 'static>(&mut self, service: Arc<T>) {
+        Arc::make_mut(&mut self.services).add(service);
+    }
+
     pub(crate) fn get(&self, workflow: &str, version: u32) -> Option<&Arc<dyn AnyWorkflow>> {
         self.workflows.get(workflow)?.get(&version)
     }
@@ -97,12 +111,13 @@ impl Registry {
     /// The function of a run that began so, not polled yet. `None` if there is no such workflow.
     pub(crate) fn function(&self, execution: &Arc<Execution>, started: &Started) -> Option<Function> {
         let workflow = self.get(&started.workflow, started.code_version)?;
-        let future = workflow.function(execution, started.input.clone(), started.start_at);
+        let ctx = Ctx::new(Arc::clone(execution), Arc::clone(&self.services));
+        let future = workflow.function(ctx, started.input.clone(), started.start_at);
         #[cfg_attr(not(feature = "testkit"), expect(unused_mut, reason = "tests look over its shoulder"))]
         let mut function = Function::new(future, Arc::clone(execution));
         #[cfg(feature = "testkit")]
         if self.replays_twice {
-            function.run_twice(workflow, started);
+            function.run_twice((workflow, &self.services), started);
         }
         Some(function)
     }

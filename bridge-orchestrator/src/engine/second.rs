@@ -9,7 +9,9 @@ use super::execution::{Execution, Parked};
 use super::function::{Function, Polled};
 use super::record::{Record, Started};
 use super::registry::AnyWorkflow;
+use super::services::Services;
 use super::slots::{Command, Slots};
+use crate::workflow::Ctx;
 
 impl<S: EventStore> EngineBuilder<S> {
     /// For tests (feature `testkit`): each turn of an execution is run again from its beginning, against what was delivered so far, and has to
@@ -83,13 +85,18 @@ pub(super) fn begins(seq: u32, command: Option<&Command>) -> String {
 /// How a function is run again.
 pub(super) struct Second {
     workflow: Arc<dyn AnyWorkflow>,
+    services: Arc<Services>,
     started: Started,
 }
 
 impl Second {
-    pub(super) fn new(workflow: &Arc<dyn AnyWorkflow>, started: &Started, execution: &Execution) -> Self {
+    pub(super) fn new(
+        (workflow, services): (&Arc<dyn AnyWorkflow>, &Arc<Services>),
+        started: &Started,
+        execution: &Execution,
+    ) -> Self {
         execution.slots().start_tape();
-        Self { workflow: Arc::clone(workflow), started: started.clone() }
+        Self { workflow: Arc::clone(workflow), services: Arc::clone(services), started: started.clone() }
     }
 
     /// Runs the function again up to where it stands in `execution`, and compares.
@@ -123,7 +130,8 @@ impl Second {
 
     /// What the function asks for.
     fn run(&self, again: &Arc<Execution>, delivered: &[(Record, Timestamp)]) -> Vec<String> {
-        let future = self.workflow.function(again, self.started.input.clone(), self.started.start_at);
+        let ctx = Ctx::new(Arc::clone(again), Arc::clone(&self.services));
+        let future = self.workflow.function(ctx, self.started.input.clone(), self.started.start_at);
         let mut function = Function::new(future, Arc::clone(again));
         let mut polled = function.poll();
         for (record, at) in delivered {

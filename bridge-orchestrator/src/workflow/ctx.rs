@@ -17,23 +17,36 @@ use super::failure::ContinueAsNew;
 use super::step::MAX_VALUE_BYTES;
 use super::wait::Wait;
 use super::{Attempt, Child, ExecutionId, Saga, SignalFuture, Step, StepError, Timer, Workflow, WorkflowError};
-use crate::engine::{ChildStart, Execution, Kind, Start};
+use crate::engine::{ChildStart, Execution, Kind, Services, Start};
 
 /// What a workflow asks its engine for. A clone is the same.
 #[derive(Debug, Clone)]
 pub struct Ctx {
     execution: Arc<Execution>,
+    services: Arc<Services>,
 }
 
 impl Ctx {
-    pub(crate) fn new(execution: Arc<Execution>) -> Self {
-        Self { execution }
+    pub(crate) fn new(execution: Arc<Execution>, services: Arc<Services>) -> Self {
+        Self { execution, services }
     }
 
     /// The execution that this is.
     #[must_use]
     pub fn execution(&self) -> &ExecutionId {
         self.execution.id()
+    }
+
+    /// What [`EngineBuilder::service`](crate::EngineBuilder::service) was given of this type, to be called in steps.
+    ///
+    /// # Panics
+    /// If the engine has none: what was forgotten when a program was put together is no failure of its executions. They stay resumable, as
+    /// with every panic of a workflow function, and wait parked after 10 tries.
+    #[must_use]
+    #[track_caller]
+    pub fn service<T: Send + Sync + 'static>(&self) -> Arc<T> {
+        let found = self.services.get();
+        found.unwrap_or_else(|| panic!("the engine has no service {}", std::any::type_name::<T>()))
     }
 
     /// Something that touches the world: run once, its value journalled as JSON, and never run again when the value is in the journal.
