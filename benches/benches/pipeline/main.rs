@@ -7,9 +7,6 @@ mod setting;
 #[path = "../../../bridge-orchestrator/benches/stamps/mod.rs"]
 #[allow(dead_code, reason = "the suites of the reducer use the rest")]
 mod stamps;
-#[path = "../event-store-postgres/stores.rs"]
-#[allow(dead_code, reason = "the suite of the store uses the rest")]
-mod stores;
 
 mod request;
 mod tables;

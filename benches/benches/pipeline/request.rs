@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use bridge_orchestrator::reduce::{GroupBy, Item, Reducer};
 use bridge_orchestrator::stamping::{LocalStamps, Request, Services, Stamping};
 use bridge_orchestrator::{Client, Ctx, Engine, ExecutionId, StartOptions, Workflow, WorkflowError};
-use event_store::PostgresStore;
+use deadpool_postgres::RecyclingMethod;
+use event_store::{PgOptions, PostgresStore};
 use harness::{Bench, BenchError};
 use tokio_postgres::{Client as Database, Statement};
 
@@ -62,8 +63,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let setting = Setting::alone();
+        let pool = setting.pool(4, 1, RecyclingMethod::Fast);
         let engine = setting.runtime.block_on(async {
-            let store = setting.store(4).await;
+            // The floor tells nobody of its rows either: there is one process.
+            let store = PostgresStore::connect(pool, PgOptions::new().notify(false)).await.expect("a store");
+            store.migrate().await.expect("migrated");
             let services = Services::builder(LocalStamps).build().expect("in range");
             let engine = Engine::builder(store).register::<Pipeline>().service(Arc::new(services));
             let engine = engine.service(Arc::new(Stamps::new(ITEMS, NAMESPACES)));

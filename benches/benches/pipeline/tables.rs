@@ -67,7 +67,7 @@ impl World {
         let rounds = bench.ops(
             PER_ROUND,
             || 0,
-            |found, _| {
+            move |found, _| {
                 // Steps of a prime come to every row in turn.
                 next = (next + 7_919) % WORKFLOWS;
                 *found += self.setting.runtime.block_on(read(&self.tables, next));
