@@ -1,5 +1,6 @@
 //! What people ask about executions: which there are, what happened to one, and that one that is parked is tried again.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -136,6 +137,7 @@ impl<S: EventStore> Client<S> {
         if filter.ended == 0 {
             return Ok(found);
         }
+        let ids: HashSet<_> = in_hand.iter().map(|execution| execution.id().clone()).collect();
         let mut left = filter.ended;
         let mut ends = pin!(core.store.read(of_kinds([kind::COMPLETED, kind::FAILED]).backwards()));
         while left > 0
@@ -164,6 +166,10 @@ impl<S: EventStore> Client<S> {
                 state,
                 parked: None,
             };
+            // One that was in hand when this began has ended since then.
+            if ids.contains(&info.id) {
+                found.retain(|other| other.id != info.id);
+            }
             if filter.is_one(&info) {
                 left -= 1;
                 found.push(info);
@@ -193,7 +199,7 @@ impl<S: EventStore> Client<S> {
     ///
     /// # Errors
     /// [`Error::NotFound`] if it is not in this engine's hands, [`Error::NotParked`], [`Error::Malformed`] (it stays parked), [`Error::Read`] (it stays
-    /// parked), [`Error::ShutDown`].
+    /// parked), [`Error::Append`], [`Error::ShutDown`].
     ///
     /// # Cancellation
     /// Once polled, it is done although the future is dropped.
