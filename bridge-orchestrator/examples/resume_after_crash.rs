@@ -3,6 +3,7 @@
 //! The first process transfers money in a transactional step, and kills itself in the step behind it. The second one waits until the lease of the
 //! first has run out, takes the workflow over, and ends it: the money has moved once. The journal is in a PostgreSQL server that the example starts
 //! and removes; nothing has to be set up.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::process::Command;
 use std::sync::Arc;

@@ -62,7 +62,6 @@ fn child() {
         let store = store(&url.parse().expect("a configuration")).await;
         let engine = engine(&store).register::<Steps>().start().await.expect("starts");
         engine.client().start::<Steps>(id("z"), &5, StartOptions::default()).await.expect("starts");
-        println!("STARTED");
         tokio::time::sleep(Duration::from_secs(3_600)).await;
     });
 }
