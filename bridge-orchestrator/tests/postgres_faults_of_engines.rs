@@ -159,6 +159,31 @@ async fn a_server_that_goes_and_comes_back_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_whose_server_is_gone_can_be_shut_down() {
+    let server = durable_server().await;
+    let database = database(&server).await;
+    drop(booked(&database).await);
+    let store = store(database.config()).await;
+    let engine = engine(&store).register::<Books>().register::<Waits>().start().await.expect("starts");
+    let mut handles = Vec::new();
+    for case in 0..10 {
+        let name = id(&format!("gone-{case}"));
+        handles.push(engine.client().start::<Books>(name, &(), StartOptions::default()).await.expect("starts"));
+    }
+    engine.client().start::<Waits>(id("waits"), &(), StartOptions::default()).await.expect("starts");
+    server.stop(StopMode::Immediate).await.expect("it stops");
+    // By now some have something to append, and the lease has run out.
+    tokio::time::sleep(LEASE * 2).await;
+    let shut_down = engine.shutdown(Duration::from_millis(100));
+    let released = tokio::time::timeout(Duration::from_secs(20), shut_down).await.expect("it is not waited for");
+    assert!(released >= 1, "the one that waits is let go");
+    for handle in handles {
+        let ended = tokio::time::timeout(Duration::from_secs(5), handle.result()).await.expect("whoever waits is told");
+        assert!(matches!(ended, Ok(4) | Err(HandleError::Released)), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_cancellations_and_renewals_at_once_never_stand_in_each_others_way() {
     let server = server().await;
     let database = database(&server).await;

@@ -517,3 +517,23 @@ async fn ended_executions_are_removed() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(store.read(Read::all()).count().await, 5, "those that are too old go with the next one");
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_takes_the_place_of_another_is_not_removed_with_it() {
+    let store = store();
+    let engine = engine(&store).register::<ThreeSteps>().register::<Inbox>().retention(Duration::from_secs(3_600), 2);
+    let engine = engine.start().await.expect("starts");
+    let client = engine.client();
+    run::<ThreeSteps>(&client, "name", &1).await.expect("completes");
+    let instead = StartOptions::default().conflict(Conflict::Terminate);
+    let next = client.start::<Inbox>(id("name"), &2, instead).await.expect("takes its place");
+    client.signal(&id("name"), "n", &1_u32, None).await.expect("told");
+    // The first one's end is the oldest by far.
+    for n in 0..5 {
+        run::<ThreeSteps>(&client, &format!("n-{n}"), &n).await.expect("completes");
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(kinds(&store, "name").await, ["started", "signalled"]);
+    client.signal(&id("name"), "n", &2_u32, None).await.expect("told");
+    assert_eq!(next.result().await, Ok(vec![1, 2]));
+}

@@ -82,8 +82,7 @@ impl<S: EventStore> Engine<S> {
         let is_elsewhere = |execution: &Execution| matches!(execution.standing(), Standing::Elsewhere);
         let owned: Vec<_> = all.iter().filter(|execution| !is_elsewhere(execution)).collect();
         core.stopping.store(1, Ordering::Release);
-        let wake = || all.iter().for_each(|execution| execution.waker.wake());
-        wake();
+        core.wake_all();
         let is_empty = || core.shards.iter().all(|shard| lock(shard).values().all(|one| !is_driven(one)));
         let gone = async {
             loop {
@@ -97,11 +96,11 @@ impl<S: EventStore> Engine<S> {
         let mut gone = pin!(gone);
         if tokio::time::timeout(grace, gone.as_mut()).await.is_err() {
             core.stopping.store(2, Ordering::Release);
-            wake();
+            core.wake_all();
             gone.await;
         }
         core.stopping.store(SHUT_DOWN, Ordering::Release);
-        core.gone.notify(usize::MAX);
+        core.shut_down.notify(usize::MAX);
         let released = owned.iter().filter(|execution| matches!(execution.standing(), Standing::Released)).count();
         if let Some(shared) = &core.shared {
             // Where this fails, the lease runs out.
@@ -222,6 +221,7 @@ impl<S: EventStore> EngineBuilder<S> {
             stopping: AtomicU8::new(0),
             shards: Default::default(),
             gone: event_listener::Event::new(),
+            shut_down: event_listener::Event::new(),
             at_boundaries: self.at_boundaries,
             retention: self.retention,
             ended: Mutex::default(),

@@ -163,9 +163,7 @@ impl<S: EventStore> Client<S> {
             (Err(Error::AlreadyExists(_)), Conflict::UseExisting) => core.attach(&id),
             (Err(Error::AlreadyExists(_)), Conflict::Terminate) => {
                 self.end(&id).await?;
-                core.remove(&id)
-                    .await
-                    .map_err(|error| Error::Append(event_store::AppendError::Unavailable(error.to_string())))?;
+                core.remove(&id).await?;
                 core.start(&id, started).await?
             }
             (Err(error), _) => return Err(error),

@@ -1,12 +1,16 @@
 //! What an engine, its clients and its drivers share: the executions that are in hand, and how they come and go.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use event_store::{EventStore, RemoveError, Timestamp};
+use event_store::{AppendError, EventStore, Read, RemoveError, StreamVersion, Timestamp};
+use futures_util::StreamExt as _;
 use tokio::runtime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -18,7 +22,7 @@ use super::driver::{Begin, drive};
 use super::execution::{Done, Execution, Mail, Standing};
 use super::inbox;
 use super::lease::Lease;
-use super::record::{Cause, Started};
+use super::record::{Cause, Started, kind};
 use super::registry::Registry;
 use super::slots::{ChildStart, Slots};
 use super::steps::after;
@@ -47,6 +51,8 @@ pub(super) struct Core<S> {
     pub(super) stopping: AtomicU8,
     pub(super) shards: [Mutex<HashMap<ExecutionId, Arc<Execution>>>; SHARDS],
     pub(super) gone: event_listener::Event,
+    /// Tells of [`SHUT_DOWN`].
+    pub(super) shut_down: event_listener::Event,
     pub(super) at_boundaries: Option<AtBoundaries>,
     pub(super) retention: (Duration, usize),
     pub(super) ended: Mutex<VecDeque<(Timestamp, ExecutionId)>>,
@@ -170,16 +176,53 @@ impl<S: EventStore> Core<S> {
         });
     }
 
-    /// Removes what the store holds of an execution that has ended.
-    pub(super) async fn remove(&self, id: &ExecutionId) -> Result<(), RemoveError> {
-        if self.shared.is_some() {
-            self.store.delete_stream(&inbox::stream(id)).await?;
+    /// Removes what the store holds of an execution that has ended. Of another one of the same id, begun meanwhile, nothing is removed: its
+    /// versions are later ones.
+    pub(super) async fn remove(&self, id: &ExecutionId) -> Result<(), Error> {
+        let removed = |error: RemoveError| Error::Append(AppendError::Unavailable(error.to_string()));
+        let behind = |version: StreamVersion| StreamVersion::new(version.get() + 1);
+        let (journal, inbox) = (id.stream(), inbox::stream(id));
+        // What is in the inbox by now is meant for the one whose end is the last thing in its journal afterwards.
+        let messages = match &self.shared {
+            Some(_) => self.store.stream_version(&inbox).await?,
+            None => None,
+        };
+        let last = {
+            let mut last = pin!(self.store.read(Read::stream(journal.clone()).backwards().limit(1)));
+            last.next().await.transpose()?
+        };
+        let Some(last) = last else { return Ok(()) };
+        if ![kind::COMPLETED, kind::FAILED].contains(&last.event_type().as_str()) {
+            return Ok(());
         }
-        self.store.delete_stream(&id.stream()).await.map(|_| ())
+        if let Some(version) = messages {
+            self.store.truncate_stream(&inbox, behind(version)).await.map_err(removed)?;
+        }
+        if let Some(version) = last.stream_version() {
+            self.store.truncate_stream(&journal, behind(version)).await.map_err(removed)?;
+        }
+        Ok(())
     }
 
     pub(super) fn spawn(self: &Arc<Self>, execution: &Arc<Execution>, begin: Begin) {
-        self.runtime.spawn(drive(Arc::clone(self), Arc::clone(execution), begin));
+        let (core, execution) = (Arc::clone(self), Arc::clone(execution));
+        self.runtime.spawn(async move {
+            let is_over = {
+                let mut driving = pin!(drive(Arc::clone(&core), Arc::clone(&execution), begin));
+                // Whatever it waits for, it is let go when there is no time left.
+                poll_fn(|cx| {
+                    execution.waker.register(cx.waker());
+                    match core.stopping.load(Ordering::Acquire) {
+                        0 | 1 => driving.as_mut().poll(cx).map(|()| true),
+                        _ => Poll::Ready(false),
+                    }
+                })
+                .await
+            };
+            if !is_over {
+                core.let_go(&execution, Standing::Released);
+            }
+        });
     }
 
     /// The execution of the id, driven by this engine if it is not ended.

@@ -241,7 +241,6 @@ impl<S: EventStore> Driver<S> {
 
     /// Waits until something has arrived, or the execution ends.
     fn gather(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.execution.waker.register(cx.waker());
         if self.lease.is_lost() {
             self.end = Some(End::Released);
             return Poll::Ready(());

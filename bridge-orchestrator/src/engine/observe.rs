@@ -52,8 +52,7 @@ pub(super) async fn observe<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<
             }
         }
         loop {
-            let letter = poll_fn(|cx| {
-                execution.waker.register(cx.waker());
+            let letter = poll_fn(|_| {
                 if core.lets_go(false) {
                     return Poll::Ready(None);
                 }

@@ -353,11 +353,11 @@ impl<S> Core<S> {
     /// Waits until the engine has let everything go.
     pub(super) async fn is_shut_down(&self) {
         loop {
-            let gone = self.gone.listen();
+            let shut_down = self.shut_down.listen();
             if self.stopping.load(Ordering::Acquire) >= super::core::SHUT_DOWN {
                 return;
             }
-            gone.await;
+            shut_down.await;
         }
     }
 }
