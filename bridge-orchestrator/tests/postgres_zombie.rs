@@ -105,7 +105,7 @@ async fn journal(store: &Store) -> (Vec<String>, Vec<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_stopped_process_writes_after_its_lease_is_not_accepted() {
     let server = server().await;
-    for round in 0..number("ROUNDS", 3) {
+    for round in 0..number("ROUNDS", 10) {
         let database = database(&server).await;
         let client = database.connect().await.expect("a client");
         client.batch_execute("CREATE TABLE ran (number bigint, by text)").await.expect("a table");
@@ -125,6 +125,7 @@ async fn what_a_stopped_process_writes_after_its_lease_is_not_accepted() {
         };
         tokio::time::timeout(Duration::from_secs(20), begun).await.expect("it runs");
         let engine = engine(&store).register::<Steps>().start().await.expect("starts");
+        // Wherever it is: in a step, in a transaction, between its append and its commit, for which everybody waits.
         tokio::time::sleep(Duration::from_millis(round * 7 % 23)).await;
         zombie.signal(Signal::STOP);
         // The heir has taken over, and runs.

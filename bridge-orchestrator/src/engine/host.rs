@@ -19,11 +19,15 @@ impl<S: event_store::EventStore> Host for Arc<Core<S>> {}
 #[cfg(feature = "postgres")]
 mod postgres {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use event_store::tokio_postgres::Transaction;
     use event_store::{Append, AppendError, Appended, BoxFuture, EventStore, PgConnections, PostgresStore};
 
     use super::{Core, Host, Transactions};
+
+    /// Unless the lease is shorter: a process that stands still for so long has to run its transaction again.
+    const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
     impl<S: EventStore> Host for Arc<Core<S>> {
         fn transactions(&self) -> Option<Arc<dyn Transactions>> {
@@ -56,6 +60,10 @@ mod postgres {
 
         fn announce(&self, appended: &Appended) {
             self.store().announce(appended);
+        }
+
+        fn longest_wait(&self) -> Duration {
+            self.0.shared.as_ref().map_or(LONGEST_WAIT, |shared| shared.duration.min(LONGEST_WAIT))
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use event_store::tokio_postgres::{self, Transaction};
 use event_store::{Append, AppendError, Appended, BoxFuture, PgConnections, StreamVersion};
+use futures_util::future::join;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -30,6 +31,8 @@ pub(crate) trait Transactions: Send + Sync {
         append: Append,
     ) -> BoxFuture<'a, Result<Appended, AppendError>>;
     fn announce(&self, appended: &Appended);
+    /// How long all other appends may have to wait for a process that stands still between its append and its commit.
+    fn longest_wait(&self) -> Duration;
 }
 
 type Attempting = Pin<Box<dyn Future<Output = Result<StreamVersion, NotCommitted>> + Send>>;
@@ -134,8 +137,14 @@ where
     let over = || NotCommitted::Failed(StepError::retryable("the attempt is over"));
     given.send(value).map_err(|_| over())?;
     let append = going.await.map_err(|_| over())?;
+    // From its append on everybody waits for this transaction: the server ends it if its process stands still.
+    let limit = format!("SET LOCAL idle_in_transaction_session_timeout = {}", store.longest_wait().as_millis());
     let committing = async {
-        let appended = match store.append_in_tx(&transaction, append).await {
+        // Both are sent at once.
+        let (limited, appended) =
+            join(transaction.batch_execute(&limit), store.append_in_tx(&transaction, append)).await;
+        limited.map_err(|error| failed(&error))?;
+        let appended = match appended {
             Ok(appended) => appended,
             Err(AppendError::WrongExpectedVersion { .. }) => return Err(NotCommitted::Fenced),
             Err(error) => {
