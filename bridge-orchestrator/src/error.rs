@@ -89,6 +89,10 @@ pub enum Error {
     /// The leases of the processes that share the store could not be made or read. Nothing was applied.
     #[error("the leases: {0}")]
     Leases(String),
+    /// The execution is parked: it takes nothing but [`Client::retry`](crate::Client::retry) and [`Client::terminate`](crate::Client::terminate).
+    /// Nothing was applied.
+    #[error("execution {0} is parked")]
+    Parked(ExecutionId),
     /// The execution is not parked. Nothing was applied.
     #[error("execution {0} is not parked")]
     NotParked(ExecutionId),
@@ -157,9 +161,12 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::AlreadyExists(_) => ErrorCode::Conflict,
-            Self::NotFound(_) | Self::NotParked(_) | Self::Elsewhere(_) | Self::ShutDown | Self::Malformed { .. } => {
-                ErrorCode::StateError
-            }
+            Self::NotFound(_)
+            | Self::Parked(_)
+            | Self::NotParked(_)
+            | Self::Elsewhere(_)
+            | Self::ShutDown
+            | Self::Malformed { .. } => ErrorCode::StateError,
             Self::Invalid(_) | Self::Unregistered { .. } | Self::RegisteredTwice { .. } | Self::Codec { .. } => {
                 ErrorCode::ValidationError
             }

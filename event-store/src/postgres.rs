@@ -174,6 +174,12 @@ pub struct PgConnections {
 }
 
 impl PgConnections {
+    /// How many connections there may be at a time.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.lessor.max_size()
+    }
+
     /// A connection.
     ///
     /// # Errors

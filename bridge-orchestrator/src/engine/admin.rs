@@ -17,7 +17,7 @@ use super::history::{HistoryRecord, execution_of, of_kinds, read_history};
 use super::journal::{self, Broken, Journal};
 use super::record::{Record, kind};
 use crate::error::{Error, ErrorCode};
-use crate::workflow::ExecutionId;
+use crate::workflow::{ExecutionId, Failure};
 
 /// Which executions [`Client::list`] returns. The default: all that this engine has in hand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -198,12 +198,22 @@ impl<S: EventStore> Client<S> {
     /// returns. Handles that it has wait for its end again. What it was parked for has to be mended first: it parks again otherwise.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if it is not in this engine's hands, [`Error::NotParked`], [`Error::Malformed`] (it stays parked), [`Error::Read`] (it stays
+    /// [`Error::NotFound`] if it is not in this engine's hands, [`Error::NotParked`], [`Error::Elsewhere`] if another process owns it, [`Error::Malformed`] (it stays parked), [`Error::Read`] (it stays
     /// parked), [`Error::Append`], [`Error::ShutDown`].
     ///
     /// # Cancellation
     /// Once polled, it is done although the future is dropped.
     pub async fn retry(&self, id: &ExecutionId) -> Result<(), Error> {
+        self.unpark(id, None).await
+    }
+
+    /// Terminates one that is parked.
+    pub(super) async fn terminate_parked(&self, id: &ExecutionId) -> Result<(), Error> {
+        self.unpark(id, Some(Failure::terminated())).await
+    }
+
+    /// Puts an execution that is parked back to work, or lets it fail.
+    async fn unpark(&self, id: &ExecutionId, failure: Option<Failure>) -> Result<(), Error> {
         let core = self.core();
         if core.stopping.load(Ordering::Acquire) != 0 {
             return Err(Error::ShutDown);
@@ -213,7 +223,16 @@ impl<S: EventStore> Client<S> {
         let Some(why) = execution.unpark() else { return Err(Error::NotParked(id.clone())) };
         let core = Arc::clone(core);
         let work = async move {
-            let standing = match mark_retried(&core, &execution).await {
+            let record = match &failure {
+                Some(failure) => Record::Failed { failure: failure.clone() },
+                None => Record::Retried,
+            };
+            let standing = match mark(&core, &execution, record).await {
+                Ok(None) if failure.is_some() => {
+                    core.retain(execution.id());
+                    core.let_go(&execution, Standing::Ended(Err(Failure::terminated())));
+                    return Ok(());
+                }
                 Ok(None) => {
                     core.spawn(&execution, Begin::Resume);
                     return Ok(());
@@ -230,7 +249,7 @@ impl<S: EventStore> Client<S> {
 }
 
 /// `Some` with where the execution stands if it is not ours.
-async fn mark_retried<S: EventStore>(core: &Core<S>, execution: &Execution) -> Result<Option<Standing>, Error> {
+async fn mark<S: EventStore>(core: &Core<S>, execution: &Execution, record: Record) -> Result<Option<Standing>, Error> {
     let stream = execution.id().stream();
     let Some(history) = journal::read(&core.store, &stream).await? else {
         return Err(Error::NotFound(execution.id().clone()));
@@ -238,8 +257,11 @@ async fn mark_retried<S: EventStore>(core: &Core<S>, execution: &Execution) -> R
     if let Some(end) = history.end {
         return Ok(Some(Standing::Ended(end)));
     }
+    if core.is_elsewhere(history.owner).await? {
+        return Err(Error::Elsewhere(execution.id().clone()));
+    }
     let mut journal = Journal::new(stream, Some(history.version));
-    match journal.append(&core.store, &[(Record::Retried, core.clock.now())], |_| ()).await {
+    match journal.append(&core.store, &[(record, core.clock.now())], |_| ()).await {
         Ok(()) => Ok(None),
         Err(Broken::Fenced) => Ok(Some(Standing::Released)),
         Err(Broken::Refused(error)) => Err(Error::Append(error)),

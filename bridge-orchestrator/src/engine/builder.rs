@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,9 +78,6 @@ impl<S: EventStore> Engine<S> {
     /// go on when an engine is started on the same store.
     pub async fn shutdown(self, grace: Duration) -> usize {
         let core = &self.core;
-        let all = core.all();
-        let is_elsewhere = |execution: &Execution| matches!(execution.standing(), Standing::Elsewhere);
-        let owned: Vec<_> = all.iter().filter(|execution| !is_elsewhere(execution)).collect();
         core.stopping.store(1, Ordering::Release);
         core.wake_all();
         let is_empty = || core.shards.iter().all(|shard| lock(shard).values().all(|one| !is_driven(one)));
@@ -101,10 +98,11 @@ impl<S: EventStore> Engine<S> {
         }
         core.stopping.store(SHUT_DOWN, Ordering::Release);
         core.shut_down.notify(usize::MAX);
-        let released = owned.iter().filter(|execution| matches!(execution.standing(), Standing::Released)).count();
+        let released = core.released.load(Ordering::Acquire);
         if let Some(shared) = &core.shared {
-            // Where this fails, the lease runs out.
-            let _ = shared.ownership.end(core.lease().owner(), 1, released == 0).await;
+            // What is parked is left to the others as well. Where this fails, the lease runs out.
+            let is_empty = released == 0 && core.all().is_empty();
+            let _ = shared.ownership.end(core.lease().owner(), 1, is_empty).await;
         }
         released
     }
@@ -123,6 +121,26 @@ async fn ownership<S: EventStore>(store: &S, lease: Duration) -> Result<Option<B
 #[cfg(not(feature = "postgres"))]
 async fn ownership<S: EventStore>(_: &S, _: Duration) -> Result<Option<Box<dyn Ownership>>, Error> {
     Ok(None)
+}
+
+/// Ends an engine that has not started.
+struct Starting<S>(Option<Arc<Core<S>>>);
+
+impl<S> Starting<S> {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<S> Drop for Starting<S> {
+    fn drop(&mut self) {
+        let Some(core) = &self.0 else { return };
+        core.stopping.store(SHUT_DOWN, Ordering::Release);
+        core.shut_down.notify(usize::MAX);
+        for shard in &core.shards {
+            lock(shard).values().for_each(|execution| execution.waker.wake());
+        }
+    }
 }
 
 fn is_driven(execution: &Execution) -> bool {
@@ -222,10 +240,13 @@ impl<S: EventStore> EngineBuilder<S> {
             shards: Default::default(),
             gone: event_listener::Event::new(),
             shut_down: event_listener::Event::new(),
+            released: AtomicUsize::new(0),
             at_boundaries: self.at_boundaries,
             retention: self.retention,
             ended: Mutex::default(),
         });
+        // Where it fails, or is given up, nothing of it goes on.
+        let starting = Starting(Some(Arc::clone(&core)));
         if core.shared.is_some() {
             core.runtime.spawn(keep(Arc::clone(&core)));
             core.runtime.spawn(watch_inboxes(Arc::clone(&core)));
@@ -242,6 +263,7 @@ impl<S: EventStore> EngineBuilder<S> {
                 core.attach(&id);
             }
         }
+        starting.done();
         Ok(Engine { core })
     }
 }

@@ -160,7 +160,7 @@ impl<S: EventStore> Client<S> {
         };
         let execution = match (core.start(&id, started.clone()).await, options.conflict) {
             (Ok(execution), _) => execution,
-            (Err(Error::AlreadyExists(_)), Conflict::UseExisting) => core.attach(&id),
+            (Err(Error::AlreadyExists(_)), Conflict::UseExisting) => core.attach_settled(&id).await,
             (Err(Error::AlreadyExists(_)), Conflict::Terminate) => {
                 self.end(&id).await?;
                 core.remove(&id).await?;
@@ -177,11 +177,12 @@ impl<S: EventStore> Client<S> {
         Handle::new(self.core.attach(id))
     }
 
-    /// Tells the execution something. It is in the journal when this returns. The same `dedup` again, within the last 1,024 signals, is told
-    /// once; without one each call is a signal of its own.
+    /// Tells the execution something. It is in the journal when this returns, or, if another process has the execution in hand, in the inbox from which
+    /// that one, or whoever takes over from it, copies it into the journal. The same `dedup` again, within the last 1,024 signals, is told once;
+    /// without one each call is a signal of its own.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Busy`], [`Error::Codec`], [`Error::PayloadTooLarge`], [`Error::ShutDown`] (it may have been told).
+    /// [`Error::NotFound`], [`Error::Parked`], [`Error::Busy`], [`Error::Codec`], [`Error::PayloadTooLarge`], [`Error::ShutDown`] (it may have been told).
     pub async fn signal<T: Serialize + ?Sized>(
         &self,
         id: &ExecutionId,
@@ -208,12 +209,16 @@ impl<S: EventStore> Client<S> {
         self.tell(id, |done| Mail::Cancel { cause: Cause::Asked, told: Vec::new(), done: Some(done) }).await
     }
 
-    /// Ends the execution where it stands: its function is dropped, nothing is undone, children go on.
+    /// Ends the execution where it stands, also one that is parked: its function is dropped, nothing is undone, children go on. If another process has
+    /// it in hand, that one has been told when this returns; one that is parked there is not reached.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::ShutDown`].
     pub async fn terminate(&self, id: &ExecutionId) -> Result<(), Error> {
-        self.tell(id, |done| Mail::Terminate { done }).await
+        match self.tell(id, |done| Mail::Terminate { done }).await {
+            Err(Error::Parked(_)) => self.terminate_parked(id).await,
+            told => told,
+        }
     }
 
     /// What the execution has last shown as `name`; `None` if nothing.
@@ -241,7 +246,13 @@ impl<S: EventStore> Client<S> {
     async fn end(&self, id: &ExecutionId) -> Result<(), Error> {
         match self.terminate(id).await {
             Ok(()) => {}
-            Err(Error::NotFound(_)) => return Ok(()),
+            Err(Error::NotFound(_)) => {
+                let history = super::journal::read(&self.core.store, &id.stream()).await?;
+                if history.is_none_or(|history| history.end.is_some()) {
+                    return Ok(());
+                }
+                return Err(Error::Busy("the execution changes hands"));
+            }
             Err(error) => return Err(error),
         }
         let execution = self.core.attach(id);
@@ -258,10 +269,14 @@ impl<S: EventStore> Client<S> {
         id: &ExecutionId,
         mail: impl FnOnce(oneshot::Sender<Result<(), Error>>) -> Mail,
     ) -> Result<(), Error> {
-        let execution = self.core.attach(id);
+        let execution = self.core.attach_settled(id).await;
         let (done, answer) = oneshot::channel();
-        execution.send(mail(done))?;
-        answer.await.unwrap_or(Err(Error::ShutDown))
+        let told = match execution.send(mail(done)) {
+            Ok(()) => answer.await.unwrap_or(Err(Error::ShutDown)),
+            Err(error) => Err(error),
+        };
+        // What is let go is not gone.
+        told.map_err(|error| if self.core.is_stopping() { Error::ShutDown } else { error })
     }
 }
 

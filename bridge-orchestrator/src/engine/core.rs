@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future as _, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -19,18 +20,20 @@ use super::boundary::{AtBoundaries, Boundary};
 use super::budgets::Budgets;
 use super::clock::Clock;
 use super::driver::{Begin, drive};
-use super::execution::{Done, Execution, Mail, Standing};
+use super::execution::{Done, Execution, Mail, Parked, Standing};
 use super::inbox;
 use super::lease::Lease;
-use super::record::{Cause, Started, kind};
+use super::record::{Cause, Record, Started, kind};
 use super::registry::Registry;
 use super::slots::{ChildStart, Slots};
 use super::steps::after;
 use super::takeover::Shared;
 use crate::error::{Error, ErrorCode};
-use crate::workflow::{ExecutionId, Failure};
+use crate::workflow::{ExecutionId, Failure, panic_message};
 
 pub(super) const SHARDS: usize = 16;
+/// Before a child is asked again that gave no answer to its cancellation.
+const CANCEL_PAUSE: Duration = Duration::from_millis(50);
 /// See [`Core::stopping`].
 pub(super) const SHUT_DOWN: u8 = 3;
 
@@ -51,6 +54,8 @@ pub(super) struct Core<S> {
     pub(super) stopping: AtomicU8,
     pub(super) shards: [Mutex<HashMap<ExecutionId, Arc<Execution>>>; SHARDS],
     pub(super) gone: event_listener::Event,
+    /// How many executions of its own the engine has let go.
+    pub(super) released: AtomicUsize,
     /// Tells of [`SHUT_DOWN`].
     pub(super) shut_down: event_listener::Event,
     pub(super) at_boundaries: Option<AtBoundaries>,
@@ -137,6 +142,9 @@ impl<S: EventStore> Core<S> {
     /// The driver is at its end.
     pub(super) fn let_go(self: &Arc<Self>, execution: &Arc<Execution>, standing: Standing) {
         let is_parked = matches!(standing, Standing::Parked(_));
+        if matches!(standing, Standing::Released) && !matches!(execution.standing(), Standing::Elsewhere) {
+            self.released.fetch_add(1, Ordering::AcqRel);
+        }
         if !is_parked {
             self.shard(execution.id()).remove(execution.id());
         }
@@ -168,12 +176,23 @@ impl<S: EventStore> Core<S> {
         let core = Arc::clone(self);
         self.runtime.spawn(async move {
             for (at, id) in too_many {
-                if core.remove(&id).await.is_err() {
-                    // It is tried again with the next one.
-                    lock(&core.ended).push_front((at, id));
+                // It is tried again with the next one, or, where its parent has not read its end, when others have ended.
+                match core.is_read(&id).await {
+                    Ok(true) if core.remove(&id).await.is_ok() => {}
+                    Ok(true) | Err(_) => lock(&core.ended).push_front((at, id)),
+                    Ok(false) => lock(&core.ended).push_back((core.clock.now(), id)),
                 }
             }
         });
+    }
+
+    /// Whether nobody needs the end of this execution any more: one that is a child's is in its parent's journal, or the run that awaited it is over.
+    async fn is_read(&self, id: &ExecutionId) -> Result<bool, Error> {
+        let Some((parent, seq)) = self.parent_of(id).await? else { return Ok(true) };
+        let Ok(parent) = ExecutionId::new(parent) else { return Ok(true) };
+        let Some(history) = super::journal::read(&self.store, &parent.stream()).await? else { return Ok(true) };
+        let is_it = |record: &Record| matches!(record, Record::ChildDone { seq: its, child, .. } if *its == seq && child == id.as_str());
+        Ok(history.end.is_some() || history.is_later_run || history.records.iter().any(|(record, _)| is_it(record)))
     }
 
     /// Removes what the store holds of an execution that has ended. Of another one of the same id, begun meanwhile, nothing is removed: its
@@ -207,31 +226,62 @@ impl<S: EventStore> Core<S> {
     pub(super) fn spawn(self: &Arc<Self>, execution: &Arc<Execution>, begin: Begin) {
         let (core, execution) = (Arc::clone(self), Arc::clone(execution));
         self.runtime.spawn(async move {
-            let is_over = {
+            let left = {
                 let mut driving = pin!(drive(Arc::clone(&core), Arc::clone(&execution), begin));
                 // Whatever it waits for, it is let go when there is no time left.
                 poll_fn(|cx| {
                     execution.waker.register(cx.waker());
                     match core.stopping.load(Ordering::Acquire) {
-                        0 | 1 => driving.as_mut().poll(cx).map(|()| true),
-                        _ => Poll::Ready(false),
+                        0 | 1 => match catch_unwind(AssertUnwindSafe(|| driving.as_mut().poll(cx))) {
+                            Ok(polled) => polled.map(|()| None),
+                            // It is not in a state to go on, but the journal is.
+                            Err(panic) => {
+                                let message = format!("its driver panicked: {}", panic_message(&*panic));
+                                Poll::Ready(Some(Standing::Parked(Parked::Malformed(message))))
+                            }
+                        },
+                        _ => Poll::Ready(Some(Standing::Released)),
                     }
                 })
                 .await
             };
-            if !is_over {
-                core.let_go(&execution, Standing::Released);
+            if let Some(standing) = left {
+                core.let_go(&execution, standing);
             }
         });
     }
 
     /// The execution of the id, driven by this engine if it is not ended.
     pub(super) fn attach(self: &Arc<Self>, id: &ExecutionId) -> Arc<Execution> {
+        if self.is_stopping() {
+            let found = self.shard(id).get(id).cloned();
+            return found.unwrap_or_else(|| {
+                let execution = Execution::new(id.clone(), Slots::new(0, self.clock.now()));
+                execution.close_mail();
+                execution.stands(Standing::Refused(Error::ShutDown));
+                Arc::new(execution)
+            });
+        }
         let (execution, is_new) = self.find_or_add(id);
         if is_new {
             self.spawn(&execution, Begin::Resume);
         }
         execution
+    }
+
+    /// The same, when it is known where it stands. One that somebody has just tried to start, in vain, is looked at again.
+    pub(super) async fn attach_settled(self: &Arc<Self>, id: &ExecutionId) -> Arc<Execution> {
+        loop {
+            let execution = self.attach(id);
+            let is_refused = execution.when(|standing| match standing {
+                Standing::Starting => None,
+                Standing::Refused(Error::AlreadyExists(_)) => Some(true),
+                _ => Some(false),
+            });
+            if !is_refused.await {
+                return execution;
+            }
+        }
     }
 
     /// Starts an execution. The answer is there when its start is in the journal.
@@ -256,7 +306,7 @@ impl<S: EventStore> Core<S> {
 
     /// Starts a child, or finds the one that was started, and tells its parent of its end.
     pub(super) fn begin_child(core: &Arc<Self>, parent: &Arc<Execution>, of: &Started, seq: u32, start: ChildStart) {
-        let (core, parent) = (Arc::clone(core), Arc::clone(parent));
+        let (core, parent, run) = (Arc::clone(core), Arc::clone(parent), of.seed);
         let started = Started {
             workflow: start.workflow.to_owned(),
             code_version: start.version,
@@ -275,7 +325,7 @@ impl<S: EventStore> Core<S> {
         runtime.spawn(async move {
             let outcome = core.child_outcome(&id, started).await;
             let Some(outcome) = outcome else { return };
-            let _ = parent.send(Mail::ChildDone { seq, child: id, outcome });
+            let _ = parent.send(Mail::ChildDone { seq, child: id, outcome, run });
         });
     }
 
@@ -324,13 +374,20 @@ impl<S: EventStore> Core<S> {
         let runtime = core.runtime.clone();
         runtime.spawn(async move {
             for child in children {
-                let (sender, answer) = oneshot::channel();
-                let mail = Mail::Cancel { cause: Cause::Parent, told: Vec::new(), done: Some(sender) };
-                // One that has ended meanwhile needs no cancellation; without an answer the parent is not cancelled either.
-                if core.attach(&child).send(mail).is_ok()
-                    && !matches!(answer.await, Ok(Ok(()) | Err(Error::NotFound(_))))
-                {
-                    return;
+                // Without an answer it is asked again: the parent is not cancelled before its child is.
+                loop {
+                    let (sender, answer) = oneshot::channel();
+                    let mail = Mail::Cancel { cause: Cause::Parent, told: Vec::new(), done: Some(sender) };
+                    let told = match core.attach(&child).send(mail) {
+                        Ok(()) => answer.await.unwrap_or(Err(Error::ShutDown)),
+                        Err(error) => Err(error),
+                    };
+                    match told {
+                        // One that has ended needs no cancellation, and one that is parked goes on with it when it is put back to work.
+                        Ok(()) | Err(Error::NotFound(_) | Error::Parked(_)) => break,
+                        Err(_) if core.is_stopping() => return,
+                        Err(_) => tokio::time::sleep(CANCEL_PAUSE).await,
+                    }
                 }
                 told.push(child);
             }

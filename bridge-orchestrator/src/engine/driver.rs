@@ -28,7 +28,7 @@ use super::journal::{Broken, History, Journal};
 use super::lease::Lease;
 use super::load::load;
 use super::observe::{Seen, observe};
-use super::receive::Reading;
+use super::receive::{MAX_SIGNAL_IDS, Reading};
 use super::record::{Cause, Record, Started};
 use super::slots::{Command, NonDeterminism, Slots};
 use super::steps::{Prepared, Steps};
@@ -38,8 +38,9 @@ use crate::workflow::{Failure, NotCommitted, WorkflowError};
 /// The pause after the first panic of a function; each next one is twice as long, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Records of one append, at most.
+/// Records of one append, at most, and bytes of their values, but for the last one's.
 const MAX_BATCH: usize = 256;
+const MAX_BATCH_BYTES: usize = 8 << 20;
 
 /// How an execution begins here.
 pub(super) enum Begin {
@@ -132,7 +133,7 @@ pub(super) struct Driver<S> {
     pub(super) core: Arc<Core<S>>,
     pub(super) execution: Arc<Execution>,
     lease: Arc<Lease>,
-    started: Started,
+    pub(super) started: Started,
     function: Function,
     pub(super) journal: Journal,
     /// What the function has asked for, not begun yet.
@@ -148,6 +149,8 @@ pub(super) struct Driver<S> {
     sleep: Option<Pin<Box<Sleep>>>,
     pub(super) signals: VecDeque<u128>,
     pub(super) known_signals: HashSet<u128>,
+    /// It was claimed before, and nothing came of it.
+    is_suspected: bool,
     /// How many messages of the inbox were taken, and whether it is being read.
     pub(super) inbox: u64,
     pub(super) reading: Reading,
@@ -165,7 +168,7 @@ impl<S: EventStore> Driver<S> {
         history: History,
         journal: Journal,
     ) -> Result<Self, End> {
-        let History { started, began, records, patches, signals, inbox, .. } = history;
+        let History { started, began, records, patches, signals, inbox, claims, .. } = history;
         let mut slots = Slots::new(started.seed, began);
         slots.expect_history(records.len(), patches);
         execution.replace_slots(slots);
@@ -189,8 +192,9 @@ impl<S: EventStore> Driver<S> {
             waiting: Vec::new(),
             alarms,
             sleep: None,
-            known_signals: signals.iter().copied().collect(),
-            signals: signals.into(),
+            known_signals: signals[signals.len().saturating_sub(MAX_SIGNAL_IDS)..].iter().copied().collect(),
+            signals: signals[signals.len().saturating_sub(MAX_SIGNAL_IDS)..].iter().copied().collect(),
+            is_suspected: claims > 0,
             inbox,
             reading: Reading::Not,
             failed_attempts: HashMap::new(),
@@ -200,8 +204,11 @@ impl<S: EventStore> Driver<S> {
         driver.after_poll(polled);
         for (record, at) in records {
             if driver.end.is_some() {
-                let left =
-                    NonDeterminism { seq: u32::MAX, journal: "more".to_owned(), function: "has returned".to_owned() };
+                let left = NonDeterminism {
+                    seq: record.number().unwrap_or_default(),
+                    journal: record.in_short(),
+                    function: "has returned before".to_owned(),
+                };
                 return Err(match driver.end.take() {
                     Some(end @ (End::Panicked(_) | End::Parked(_))) => end,
                     _ => End::Parked(left.into()),
@@ -245,8 +252,8 @@ impl<S: EventStore> Driver<S> {
             self.end = Some(End::Released);
             return Poll::Ready(());
         }
-        // Who is not sure to be the owner begins nothing.
-        let is_sure = self.lease.is_sure();
+        // Who is not sure to be the owner begins nothing, nor who is about to let go.
+        let is_sure = self.lease.is_sure() && !self.core.is_stopping();
         if is_sure {
             for command in mem::take(&mut self.held) {
                 self.begin(command);
@@ -267,12 +274,24 @@ impl<S: EventStore> Driver<S> {
         }
         if self.function.is_foreign() {
             self.end = Some(End::Parked(Parked::ForeignAwait));
-        } else if self.core.lets_go(self.steps.is_any_under_way()) {
+        } else if self.arrivals.is_empty() && self.core.lets_go(self.steps.is_any_under_way()) {
             self.end = Some(End::Released);
         }
         self.ring(cx, is_sure);
-        let is_idle = self.arrivals.is_empty() && self.end.is_none() && self.steps.prepared().is_none();
+        self.settle();
+        let has_something = !self.arrivals.is_empty() || !self.outbox.is_empty() || self.steps.prepared().is_some();
+        let is_idle = !has_something && self.end.is_none();
         if is_idle { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// An execution that was claimed again and again without getting on, and waits by now, is none that kills its owners.
+    fn settle(&mut self) {
+        let is_waiting = self.arrivals.is_empty() && self.end.is_none() && self.held.is_empty();
+        if self.is_suspected && is_waiting && !self.steps.is_any_under_way() {
+            self.is_suspected = false;
+            // It is nothing to the function.
+            self.outbox.push((Record::Settled, self.core.clock.now()));
+        }
     }
 
     fn poll_steps(&mut self, cx: &mut Context<'_>, may_begin: bool) {
@@ -333,8 +352,10 @@ impl<S: EventStore> Driver<S> {
 
     /// Delivers what has arrived, in order, until the function has ended.
     fn turn(&mut self) {
-        while self.end.is_none() && self.outbox.len() < MAX_BATCH {
+        let mut bytes = 0;
+        while self.end.is_none() && self.outbox.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
             let Some(Arrival { record, at, done }) = self.arrivals.pop_front() else { break };
+            bytes += record.value_bytes();
             self.waiting.extend(done);
             self.deliver_new(record, at);
         }
@@ -349,7 +370,10 @@ impl<S: EventStore> Driver<S> {
 
     fn deliver_new(&mut self, record: Record, at: Timestamp) {
         let polled = self.tell(&record, at);
-        self.outbox.push((record, at));
+        // What does not fit the function is not written: it would not fit any more when it is read.
+        if !matches!(self.end, Some(End::Parked(Parked::NonDeterminism(_)))) {
+            self.outbox.push((record, at));
+        }
         self.after_poll(polled);
     }
 
@@ -397,16 +421,26 @@ impl<S: EventStore> Driver<S> {
 
     fn go_on(&mut self, input: Bytes, at: Timestamp) {
         let unread = self.execution.slots().take_unread();
-        let kept: HashSet<u128> = unread.iter().map(|(_, id, _)| *id).collect();
+        let signals =
+            unread.into_iter().map(|(name, id, payload)| (Record::Signalled { name, id, payload, inbox: 0 }, at));
+        let mut records: Vec<_> = signals.collect();
+        // What has arrived and was not delivered belongs to the next run, but for answers to this one.
+        for Arrival { record, at, done } in mem::take(&mut self.arrivals) {
+            self.waiting.extend(done);
+            if matches!(record, Record::Signalled { .. } | Record::CancelRequested { .. }) {
+                records.push((record, at));
+            }
+        }
+        let kept: HashSet<u128> = records
+            .iter()
+            .filter_map(|(record, _)| if let Record::Signalled { id, .. } = record { Some(*id) } else { None })
+            .collect();
         // Those that are kept come again behind.
         let taken_signals = self.signals.iter().copied().filter(|id| !kept.contains(id)).collect();
         let seed = self.started.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
             ^ u64::from(self.started.code_version);
         let (owner, inbox) = (self.lease.owner(), self.inbox);
         let started = Started { input, seed, owner, inbox, start_at: None, taken_signals, ..self.started.clone() };
-        let signals =
-            unread.into_iter().map(|(name, id, payload)| (Record::Signalled { name, id, payload, inbox: 0 }, at));
-        let records: Vec<_> = signals.collect();
         self.outbox.push((Record::ContinuedAsNew(Box::new(started.clone())), at));
         self.outbox.extend(records.iter().cloned());
         let mut history = History::new(started, at, event_store::StreamVersion::FIRST);
@@ -448,6 +482,11 @@ impl<S: EventStore> Driver<S> {
     /// Commits a step together with its record, if one waits for that.
     async fn commit(&mut self) -> Result<(), End> {
         let Some(Prepared { seq, attempt, name, value }) = self.steps.prepared() else { return Ok(()) };
+        if !self.execution.slots().is_awaited(seq) {
+            // Nobody waits for it any more: it is rolled back.
+            self.steps.abandon(seq);
+            return Ok(());
+        }
         if self.lease.sure().await.is_err() {
             return Err(End::Released);
         }

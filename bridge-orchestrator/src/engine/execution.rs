@@ -38,6 +38,8 @@ pub(crate) enum Mail {
         seq: u32,
         child: ExecutionId,
         outcome: Result<Bytes, Failure>,
+        /// The seed of the run that awaits it.
+        run: u64,
     },
     /// Out of the inbox, each with its place there.
     Messages(Vec<(u64, Message)>),
@@ -216,7 +218,8 @@ impl Execution {
     pub(crate) fn send(&self, mail: Mail) -> Result<(), Error> {
         let mut mailbox = lock(&self.mail);
         if mailbox.is_closed {
-            return Err(Error::NotFound(self.id.clone()));
+            let is_parked = matches!(*lock(&self.standing), Standing::Parked(_));
+            return Err(if is_parked { Error::Parked(self.id.clone()) } else { Error::NotFound(self.id.clone()) });
         }
         // What the engine itself has to say is as bounded as what it talks about.
         if mailbox.letters.len() >= MAX_MAIL && matches!(mail, Mail::Signal { .. }) {

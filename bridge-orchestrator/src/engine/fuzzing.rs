@@ -25,6 +25,7 @@ const TYPES: [&str; 16] = [
     kind::COMPLETED,
     kind::FAILED,
     kind::RETRIED,
+    kind::SETTLED,
     "workflow.unheard.of",
 ];
 
@@ -80,6 +81,7 @@ fn held(record: &Record) -> usize {
         Record::Failed { failure } => failure.message.capacity(),
         Record::Claimed { .. }
         | Record::Retried
+        | Record::Settled
         | Record::TimerFired { .. }
         | Record::CancelRequested { .. }
         | Record::Completed { .. } => 0,
@@ -125,6 +127,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         Record::Completed { output: value },
         Record::Failed { failure },
         Record::Retried,
+        Record::Settled,
     ];
     let input = |record: &Record| {
         let event = record.encode(EventId::from_u128(1), Timestamp::from_micros(0));

@@ -107,8 +107,34 @@ pub(crate) async fn executions<S: EventStore>(store: &S) -> Result<Vec<Execution
 }
 
 impl Record {
+    /// What it is, in a report.
+    pub(super) fn in_short(&self) -> String {
+        match self {
+            Self::StepDone { name, .. } | Self::AttemptFailed { name, .. } => format!("step {name}"),
+            Self::TimerFired { .. } => "a timer".to_owned(),
+            Self::Signalled { name, .. } => format!("signal {name}"),
+            Self::ChildDone { child, .. } => format!("child {child}"),
+            Self::CancelRequested { .. } => "cancellation".to_owned(),
+            Self::Patched { id } => format!("patch {id}"),
+            _ => "something".to_owned(),
+        }
+    }
+
+    /// Bytes of its value.
+    pub(super) fn value_bytes(&self) -> usize {
+        match self {
+            Self::StepDone { outcome, .. } | Self::ChildDone { outcome, .. } => match outcome {
+                Ok(value) => value.len(),
+                Err(failure) => failure.message.len(),
+            },
+            Self::AttemptFailed { failure, .. } => failure.message.len(),
+            Self::Signalled { payload, .. } => payload.len(),
+            _ => 0,
+        }
+    }
+
     /// The number of what it answers.
-    fn number(&self) -> Option<u32> {
+    pub(super) fn number(&self) -> Option<u32> {
         match self {
             Self::StepDone { seq, .. }
             | Self::AttemptFailed { seq, .. }

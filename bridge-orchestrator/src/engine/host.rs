@@ -24,6 +24,8 @@ mod postgres {
     use event_store::tokio_postgres::Transaction;
     use event_store::{Append, AppendError, Appended, BoxFuture, EventStore, PgConnections, PostgresStore};
 
+    use tokio::sync::Semaphore;
+
     use super::{Core, Host, Transactions};
 
     /// Unless the lease is shorter: a process that stands still for so long has to run its transaction again.
@@ -60,6 +62,11 @@ mod postgres {
 
         fn announce(&self, appended: &Appended) {
             self.store().announce(appended);
+        }
+
+        fn permits(&self) -> Arc<Semaphore> {
+            let shared = self.0.shared.as_ref().map(|shared| Arc::clone(&shared.transactions));
+            shared.unwrap_or_else(|| Arc::new(Semaphore::new(1)))
         }
 
         fn longest_wait(&self) -> Duration {

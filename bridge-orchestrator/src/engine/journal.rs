@@ -11,7 +11,7 @@ use event_store::{
 use futures_util::StreamExt as _;
 use uuid::Uuid;
 
-use super::record::{Record, Started};
+use super::record::{Record, Started, kind};
 use crate::error::Error;
 
 /// The first pause before an append is sent again; each next one is twice as long, up to the last.
@@ -119,6 +119,8 @@ pub(super) struct History {
     pub(super) owner: Uuid,
     /// How many messages of its inbox were taken.
     pub(super) inbox: u64,
+    /// It is not the first run of the execution.
+    pub(super) is_later_run: bool,
     /// Claims that nothing followed.
     pub(super) claims: u32,
     pub(super) end: Option<Result<bytes::Bytes, crate::workflow::Failure>>,
@@ -140,7 +142,8 @@ pub(super) async fn read<S: EventStore>(store: &S, stream: &StreamId) -> Result<
             let (Record::Started(started) | Record::ContinuedAsNew(started)) = record else {
                 return Err(malformed("it does not begin with a start".to_owned()));
             };
-            history = Some(History::new(*started, at, version));
+            let is_later_run = event.event_type().as_str() == kind::CONTINUED;
+            history = Some(History { is_later_run, ..History::new(*started, at, version) });
             continue;
         };
         history.add(record, at, version).map_err(malformed)?;
@@ -158,6 +161,7 @@ impl History {
             epoch: 0,
             owner: started.owner,
             inbox: started.inbox,
+            is_later_run: false,
             started,
             claims: 0,
             end: None,
@@ -177,9 +181,11 @@ impl History {
         }
         self.claims = 0;
         match record {
-            Record::Retried => {}
+            Record::Retried | Record::Settled => {}
             Record::Started(_) => return Err("it begins twice".to_owned()),
-            Record::ContinuedAsNew(started) => *self = Self { epoch: self.epoch, ..Self::new(*started, at, version) },
+            Record::ContinuedAsNew(started) => {
+                *self = Self { epoch: self.epoch, is_later_run: true, ..Self::new(*started, at, version) };
+            }
             Record::Completed { output } => self.end = Some(Ok(output)),
             Record::Failed { failure } => self.end = Some(Err(failure)),
             record => {

@@ -27,7 +27,13 @@ pub(super) async fn load<S: EventStore>(
     begin: Begin,
 ) -> Result<Driver<S>, End> {
     let stream = execution.id().stream();
-    let lease = core.lease();
+    let lease = loop {
+        let lease = core.lease();
+        // One that is lost is replaced by another before anybody is told.
+        if lease.sure().await.is_ok() {
+            break lease;
+        }
+    };
     let (history, journal) = match begin {
         Begin::New(mut started) => {
             started.owner = lease.owner();

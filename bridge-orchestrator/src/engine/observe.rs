@@ -18,6 +18,9 @@ use crate::workflow::Failure;
 /// Between two tries to read a journal.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// After so long a journal is looked at although nothing was told.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+
 /// How the watch ended.
 pub(super) enum Seen {
     Ended(Result<Bytes, Failure>),
@@ -58,10 +61,11 @@ pub(super) async fn observe<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<
                 }
                 execution.next_mail().map_or(Poll::Pending, |mail| Poll::Ready(Some(mail)))
             });
-            match letter.await {
-                None => return Seen::Released,
-                Some(Mail::Look) => break,
-                Some(mail) => pass_on(core, execution, mail).await,
+            match tokio::time::timeout(LONGEST_SILENCE, letter).await {
+                Ok(None) => return Seen::Released,
+                // Nobody tells of what retention has removed before it was read.
+                Ok(Some(Mail::Look)) | Err(_) => break,
+                Ok(Some(mail)) => pass_on(core, execution, mail).await,
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::workflow::{ExecutionId, Failure};
 
 /// Ids of signals that are remembered, at most: the latest.
-const MAX_SIGNAL_IDS: usize = 1_024;
+pub(super) const MAX_SIGNAL_IDS: usize = 1_024;
 /// The pause after the first answer that a store does not give; each next one is twice as long, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -53,8 +53,9 @@ impl<S: EventStore> Driver<S> {
                 }
             }
             Mail::Look => self.look(),
-            Mail::ChildDone { seq, child, outcome } => {
-                if self.execution.slots().is_awaited(seq) {
+            Mail::ChildDone { seq, child, outcome, run } => {
+                // One of an earlier run has no number in this one.
+                if run == self.started.seed && self.execution.slots().is_awaited(seq) {
                     let record = Record::ChildDone { seq, child: child.as_str().to_owned(), outcome };
                     self.arrivals.push_back(Arrival { record, at: self.core.clock.now(), done: None });
                 }

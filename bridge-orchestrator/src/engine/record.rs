@@ -54,6 +54,8 @@ pub(crate) enum Record {
     },
     /// Somebody put a parked execution back to work: claims count anew.
     Retried,
+    /// It waits for something, and nothing of it runs: that its owners ended before was not its doing, and claims count anew.
+    Settled,
     /// A step has its answer.
     StepDone {
         seq: u32,
@@ -115,6 +117,7 @@ pub(crate) mod kind {
     pub(crate) const CANCEL_REQUESTED: &str = "workflow.cancel.requested";
     pub(crate) const PATCHED: &str = "workflow.patched";
     pub(crate) const CONTINUED: &str = "workflow.continued";
+    pub(crate) const SETTLED: &str = "workflow.settled";
     pub(crate) const COMPLETED: &str = "workflow.completed";
     pub(crate) const FAILED: &str = "workflow.failed";
 }
@@ -176,6 +179,7 @@ impl Record {
                 (kind::CLAIMED, Bytes::new())
             }
             Self::Retried => (kind::RETRIED, Bytes::new()),
+            Self::Settled => (kind::SETTLED, Bytes::new()),
             Self::StepDone { seq, attempt, name, outcome } => {
                 metadata.put_u32_le(*seq);
                 metadata.put_u16_le(*attempt);
@@ -268,6 +272,7 @@ impl Record {
             }
             kind::CLAIMED => Self::Claimed { owner: Uuid::from_bytes(rest.array()?), epoch: rest.u64()? },
             kind::RETRIED => Self::Retried,
+            kind::SETTLED => Self::Settled,
             kind::STEP_COMPLETED | kind::STEP_FAILED => Self::StepDone {
                 seq: rest.u32()?,
                 attempt: rest.u16()?,

@@ -97,7 +97,7 @@ pub(crate) fn rerun(registry: &Registry, id: &ExecutionId, journal: &[Entry]) ->
 impl Record {
     /// Whether it is anything to a function.
     fn is_told(&self) -> bool {
-        !matches!(self, Self::Claimed { .. } | Self::Retried)
+        !matches!(self, Self::Claimed { .. } | Self::Retried | Self::Settled)
     }
 }
 

@@ -175,6 +175,8 @@ pub struct NonDeterminism {
 #[derive(Debug)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
+    /// So many of them, from the first on, are over.
+    over: usize,
     commands: Vec<Command>,
     /// Time of the record that was delivered last.
     now: Timestamp,
@@ -201,6 +203,7 @@ impl Slots {
     pub(crate) fn new(seed: u64, now: Timestamp) -> Self {
         Self {
             slots: Vec::new(),
+            over: 0,
             commands: Vec::new(),
             now,
             seed,
@@ -416,7 +419,7 @@ impl Slots {
 
     /// Whether the function awaits anything that can be answered.
     pub(crate) fn awaits_something(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(slot.stage, Stage::Waiting | Stage::Answered(_)))
+        self.slots.iter().rev().any(|slot| matches!(slot.stage, Stage::Waiting | Stage::Answered(_)))
     }
 
     /// What it awaits that has no answer yet.
@@ -482,6 +485,7 @@ impl Slots {
             Record::Patched { .. }
             | Record::Claimed { .. }
             | Record::Retried
+            | Record::Settled
             | Record::Started(_)
             | Record::ContinuedAsNew(_)
             | Record::Completed { .. }
@@ -532,9 +536,12 @@ impl Slots {
 
     /// Who waits for a signal of the name, the first of them.
     fn waits_for(&mut self, name: &str) -> Option<&mut Slot> {
+        while self.slots.get(self.over).is_some_and(|slot| matches!(slot.stage, Stage::Over)) {
+            self.over += 1;
+        }
         let is_it =
             |slot: &&mut Slot| matches!((&slot.stage, &slot.kind), (Stage::Waiting, Kind::Signal(own)) if own == name);
-        self.slots.iter_mut().find(is_it)
+        self.slots[self.over..].iter_mut().find(is_it)
     }
 
     fn cancel(&mut self, cause: Cause, wakers: &mut Vec<Waker>) {

@@ -1,6 +1,7 @@
 //! The steps of one execution that run or wait for their next attempt.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -71,7 +72,7 @@ impl Steps {
         if failed.is_none() {
             self.budgets.call(name);
         }
-        let (attempt, alarm) = failed.map_or((1, None), |(attempts, at)| (attempts + 1, Some(at)));
+        let (attempt, alarm) = failed.map_or((1, None), |(attempts, at)| (attempts.saturating_add(1), Some(at)));
         let alarm = alarm.or(Some(Timestamp::from_micros(i64::MIN)));
         self.running.push(Running {
             seq,
@@ -89,8 +90,7 @@ impl Steps {
 
     pub(super) fn abandon(&mut self, seq: u32) {
         if let Some(at) = self.running.iter().position(|step| step.seq == seq) {
-            let mut step = self.running.swap_remove(at);
-            step.run.as_mut().end();
+            discard(self.running.swap_remove(at));
         }
     }
 
@@ -133,14 +133,14 @@ impl Steps {
             Progress::Committed(Err(NotCommitted::Failed(error))) | Progress::Done(Err(error)) => error,
             Progress::Done(Ok(_)) => StepError::retryable("it was not committed"),
             Progress::Committed(ended) => {
-                self.running.swap_remove(at);
+                discard(self.running.swap_remove(at));
                 return Poll::Ready(ended);
             }
         };
         step.prepared = None;
         let (record, time) = step.failed(error.clone(), now());
         if matches!(record, Record::StepDone { .. }) {
-            self.running.swap_remove(at);
+            discard(self.running.swap_remove(at));
         }
         arrive(record, time);
         Poll::Ready(Err(NotCommitted::Failed(error)))
@@ -163,7 +163,7 @@ impl Steps {
                 continue;
             };
             if matches!(record.0, Record::StepDone { .. }) {
-                self.running.swap_remove(at);
+                discard(self.running.swap_remove(at));
             } else {
                 at += 1;
             }
@@ -242,6 +242,17 @@ impl Running {
         };
         (record, now)
     }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.running.drain(..).for_each(discard);
+    }
+}
+
+/// Drops a step with what its function holds, which is user code, too: a panic there is nobody's affair.
+fn discard(step: Running) {
+    let _ = catch_unwind(AssertUnwindSafe(move || drop(step)));
 }
 
 /// `duration` behind `time`.

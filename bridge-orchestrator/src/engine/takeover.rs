@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use event_listener::Event;
 use event_store::{BoxFuture, Delivery, EventStore, Query, QueryItem, Read, Subscribe, SubscribeError, Timestamp};
 use futures_util::StreamExt as _;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::core::{Core, lock};
@@ -43,6 +44,8 @@ pub(crate) struct Seen {
 
 /// Leases, where all processes that share a store see them.
 pub(crate) trait Ownership: Send + Sync {
+    /// How many transactional steps may hold a connection at a time.
+    fn transactions_at_once(&self) -> usize;
     /// A new lease of `owner`'s.
     fn register(&self, owner: Uuid) -> BoxFuture<'_, Result<(), Error>>;
     /// Renews the lease, and sees all others. `None`: somebody has taken it over.
@@ -59,6 +62,8 @@ pub(crate) trait Ownership: Send + Sync {
 pub(super) struct Shared {
     pub(super) ownership: Box<dyn Ownership>,
     pub(super) duration: Duration,
+    /// What transactional steps need to begin: so appends and leases always find a connection.
+    pub(super) transactions: Arc<Semaphore>,
     /// Owners some of whose workflows nobody here can run.
     not_ours: Mutex<HashSet<Uuid>>,
     ends: Mutex<Ends>,
@@ -75,7 +80,9 @@ struct Ends {
 
 impl Shared {
     pub(super) fn new(ownership: Box<dyn Ownership>, duration: Duration) -> Self {
-        Self { ownership, duration, not_ours: Mutex::default(), ends: Mutex::default(), ends_changed: Event::new() }
+        let transactions = Arc::new(Semaphore::new(ownership.transactions_at_once()));
+        let (not_ours, ends) = (Mutex::default(), Mutex::default());
+        Self { ownership, duration, transactions, not_ours, ends, ends_changed: Event::new() }
     }
 
     /// For so long a renewal makes a process sure: it ends well before others may think that it is dead.
@@ -109,7 +116,8 @@ pub(super) async fn census<S: EventStore>(store: &S) -> Result<Census, Error> {
         let Some(id) = event.stream().and_then(|(stream, _)| stream.as_str().strip_prefix(STREAM_PREFIX)) else {
             continue;
         };
-        let id = ExecutionId::new(id)?;
+        // Somebody else's stream that is called like one.
+        let Ok(id) = ExecutionId::new(id) else { continue };
         match Record::decode(&event) {
             Ok(Record::Started(started) | Record::ContinuedAsNew(started)) => {
                 census.going.insert(id, started.owner);
@@ -241,6 +249,7 @@ pub(super) async fn watch_inboxes<S: EventStore>(core: Arc<Core<S>>) {
             Err(_) => return,
         };
         let mut subscription = core.store.subscribe(subscribe);
+        let mut has_begun = false;
         loop {
             let next = tokio::select! {
                 next = subscription.next() => next,
@@ -253,14 +262,20 @@ pub(super) async fn watch_inboxes<S: EventStore>(core: Arc<Core<S>>) {
                         let _ = execution.send(Mail::Look);
                     }
                 }
-                Some(Ok(Delivery::CaughtUp(_))) => tokio::time::sleep(LULL).await,
+                Some(Ok(Delivery::CaughtUp(_))) => {
+                    if !has_begun {
+                        // From here on everything is seen; what came before is looked for.
+                        has_begun = true;
+                        core.look_all();
+                    }
+                    tokio::time::sleep(LULL).await;
+                }
                 Some(Err(SubscribeError::Read(_))) => tokio::time::sleep(PAUSE).await,
+                // The store has lost its end, or was closed.
                 Some(Err(_)) | None => break,
             }
         }
-        // The store has lost its end, or was closed: whatever may have been missed is looked for.
         tokio::time::sleep(PAUSE).await;
-        core.look_all();
     }
 }
 
@@ -304,6 +319,7 @@ async fn tell_ends<S: EventStore>(core: Arc<Core<S>>) {
     let Some(shared) = &core.shared else { return };
     let Ok(item) = QueryItem::types([kind::COMPLETED, kind::FAILED].map(event_type)) else { return };
     let mut subscription = core.store.subscribe(Subscribe::tail().query(Query::item(item)));
+    let mut may_have_missed = false;
     loop {
         let next = tokio::select! {
             next = subscription.next() => next,
@@ -321,6 +337,9 @@ async fn tell_ends<S: EventStore>(core: Arc<Core<S>>) {
                 }
             }
             Some(Ok(Delivery::CaughtUp(_))) => {
+                if std::mem::take(&mut may_have_missed) {
+                    core.look_all();
+                }
                 {
                     let mut ends = lock(&shared.ends);
                     ends.is_ready = true;
@@ -338,7 +357,7 @@ async fn tell_ends<S: EventStore>(core: Arc<Core<S>>) {
                 tokio::time::sleep(PAUSE).await;
                 let Ok(item) = QueryItem::types([kind::COMPLETED, kind::FAILED].map(event_type)) else { break };
                 subscription = core.store.subscribe(Subscribe::tail().query(Query::item(item)));
-                core.look_all();
+                may_have_missed = true;
             }
         }
     }

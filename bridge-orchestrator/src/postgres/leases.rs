@@ -16,6 +16,9 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// Names the lock under which the table is made.
 const SCHEMA_LOCK: i32 = 0x77_66_31;
 
+/// One for a transaction, one for the append that it may have to wait for.
+const SMALLEST_POOL: usize = 2;
+
 /// How long an answer is waited for, at least.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,10 @@ impl Leases {
     /// Makes the table and its function where they are not.
     pub(crate) async fn prepare(store: &PostgresStore, duration: Duration) -> Result<Self, Error> {
         let connections = store.connections();
+        if connections.size() < SMALLEST_POOL {
+            let message = format!("a pool of {} connections, where {SMALLEST_POOL} are needed", connections.size());
+            return Err(Error::Invalid(message));
+        }
         let mut connection = connections.get().await.map_err(|error| pool(&error))?;
         let is_there = "SELECT to_regclass('wf_lease') IS NOT NULL";
         let client = connection.client();
@@ -71,6 +78,12 @@ fn server(error: &tokio_postgres::Error) -> Error {
 }
 
 impl Ownership for Leases {
+    fn transactions_at_once(&self) -> usize {
+        // One is left for appends and, where there are enough, one for leases.
+        let size = self.connections.size();
+        if size > 3 { size - 2 } else { size - 1 }
+    }
+
     fn register(&self, owner: Uuid) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             let statement = "INSERT INTO wf_lease (owner, epoch, expires_at)

@@ -12,7 +12,7 @@ use event_store::tokio_postgres::{self, Transaction};
 use event_store::{Append, AppendError, Appended, BoxFuture, PgConnections, StreamVersion};
 use futures_util::future::join;
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::engine::Host;
@@ -31,6 +31,8 @@ pub(crate) trait Transactions: Send + Sync {
         append: Append,
     ) -> BoxFuture<'a, Result<Appended, AppendError>>;
     fn announce(&self, appended: &Appended);
+    /// One is held by each transaction.
+    fn permits(&self) -> Arc<Semaphore>;
     /// How long all other appends may have to wait for a process that stands still between its append and its commit.
     fn longest_wait(&self) -> Duration;
 }
@@ -120,6 +122,9 @@ where
     F: for<'t> Fn(&'t Transaction<'t>, Attempt) -> BoxFuture<'t, Result<T, StepError>> + Send + Sync + 'static,
     T: Serialize + Send + 'static,
 {
+    let permits = store.permits();
+    // They are never closed.
+    let _permit = permits.acquire().await;
     let mut connection = store.connections().get().await.map_err(|error| {
         NotCommitted::Failed(StepError::retryable(error.to_string()).code(ErrorCode::ConnectionError))
     })?;

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorCode;
 use crate::workflow::ExecutionId;
 
-/// A failure as it stands in a journal.
+/// Bytes of a message that are kept.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
+/// A failure as it stands in a journal; of a message of more than 64 KiB its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What kind it is.
@@ -18,7 +21,12 @@ pub struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+            message.push('…');
+        }
+        Self { code, message }
     }
 }
 

@@ -28,6 +28,11 @@ impl Lessor {
         Self { pool, patience, connector, runtime }
     }
 
+    /// How many connections the pool has at most.
+    pub(super) fn max_size(&self) -> usize {
+        self.pool.status().max_size
+    }
+
     /// A connection of the pool; the error says why there is none. Nothing has been sent then.
     pub(super) async fn lease(&self) -> Result<Lease, String> {
         let object = match timeout(self.patience, self.pool.get()).await {
