@@ -139,7 +139,7 @@ async fn a_parked_execution_has_all_its_tries_again() {
     assert!(
         matches!(&parked[..], [one] if matches!(one.parked, Some(Parked::Poisoned { .. })) && one.workflow == "broken")
     );
-    assert_eq!(client.signal(&id("broken"), "word", "lost", None).await, Err(Error::NotFound(id("broken"))));
+    assert_eq!(client.signal(&id("broken"), "word", "lost", None).await, Err(Error::Parked(id("broken"))));
 
     client.retry(&id("broken")).await.expect("is put to work");
     poisoned(handle.result().await);
