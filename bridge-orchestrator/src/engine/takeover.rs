@@ -63,6 +63,7 @@ pub(super) struct Shared {
     pub(super) ownership: Box<dyn Ownership>,
     pub(super) duration: Duration,
     /// What transactional steps need to begin: so appends and leases always find a connection.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "there are none"))]
     pub(super) transactions: Arc<Semaphore>,
     /// Owners some of whose workflows nobody here can run.
     not_ours: Mutex<HashSet<Uuid>>,
