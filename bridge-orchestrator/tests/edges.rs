@@ -526,3 +526,20 @@ async fn a_destructor_that_panics_in_what_a_step_holds_stops_nobody() {
     assert_eq!(kinds(&store, "left").await, ["started", "timer.fired", "completed"]);
     assert_eq!(timeout(HOUR, engine.shutdown(SECOND)).await, Ok(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn several_signals_behind_a_continue_as_new_belong_to_the_next_runs() {
+    let store = store();
+    let engine = engine(&store).register::<Runs>().start().await.expect("starts");
+    let (client, name) = (engine.client(), id("runs"));
+    let handle = client.start::<Runs>(name.clone(), &vec![], StartOptions::default()).await.expect("starts");
+    sleep(SECOND).await;
+    // All of them arrive before the first run has ended.
+    let signals =
+        [(1, None), (2, None), (3, None), (4, Some("four")), (5, Some("five")), (6, None), (7, Some("seven"))];
+    let told = join_all(signals.iter().map(|(number, dedup)| client.signal(&name, "number", number, *dedup))).await;
+    assert_eq!(told, vec![Ok(()); 7]);
+    client.signal(&name, "number", &7, Some("seven")).await.expect("was told");
+    client.signal(&name, "number", &99, None).await.expect("is told");
+    assert_eq!(handle.result().await, Ok(vec![1, 2, 3, 4, 5, 6, 7]));
+}

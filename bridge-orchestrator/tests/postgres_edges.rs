@@ -407,3 +407,21 @@ async fn of_a_long_message_the_beginning_is_kept() {
     assert!(failure.message.len() <= (64 << 10) + 100, "{} bytes", failure.message.len());
     assert_eq!(kinds(&store, "wordy").await, ["started", "step.failed", "failed"]);
 }
+
+#[tokio::test]
+async fn signals_from_another_process_around_a_continue_as_new_are_all_seen() {
+    let server = server().await;
+    let database = database(&server).await;
+    let (one, other) = (store(database.config()).await, store(database.config()).await);
+    let first = engine(&one).register::<Runs>().start().await.expect("starts");
+    let second = engine(&other).register::<Runs>().start().await.expect("starts");
+    let (client, name) = (second.client(), id("runs"));
+    let handle = first.client().start::<Runs>(name.clone(), &vec![], StartOptions::default()).await.expect("starts");
+    let numbers: Vec<u32> = (0..20).collect();
+    let told = join_all(numbers.iter().map(|number| client.signal(&name, "number", number, None))).await;
+    assert_eq!(told, vec![Ok(()); 20]);
+    client.signal(&name, "number", &99, None).await.expect("is told");
+    let mut seen = timeout(LONG, handle.result()).await.expect("ends").expect("completes");
+    seen.sort_unstable();
+    assert_eq!(seen, numbers);
+}

@@ -8,7 +8,7 @@ use bridge_orchestrator::reduce::{
     DurableError, DurableReducer, GroupBy, Item, ReduceError, Reducer, ReducerBuilder, Timestamp, Totals, Window,
     Windowing, WorkflowCounts,
 };
-use event_store::{AppendError, EventStore, Read, StreamVersion};
+use event_store::{AppendError, EventStore, MemoryOptions, MemoryStore, Read, StreamVersion};
 use futures::executor::block_on;
 use futures::{FutureExt, StreamExt};
 use proptest::prelude::*;
@@ -235,6 +235,28 @@ fn windowings() -> impl Strategy<Value = Windowing> {
         Just(Windowing::Session(micros(7))),
         Just(Windowing::Count(4)),
     ]
+}
+
+#[test]
+fn a_state_too_large_for_a_snapshot_stops_no_call() {
+    let store = MemoryStore::with_options(MemoryOptions::default().max_event_bytes(4_000)).expect("in range");
+    let store = std::sync::Arc::new(store);
+    let open = |every| {
+        let every = NonZeroU64::new(every).expect("not zero");
+        block_on(DurableReducer::open(std::sync::Arc::clone(&store), "r", Reducer::builder(GroupBy::Namespace), every))
+            .expect("opens")
+    };
+    let mut reducer = open(2);
+    for call in 0..40 {
+        let name = format!("{call:0>200}");
+        block_on(reducer.push(&[item("ns", &name, "PROCESSING")])).expect("persisted, with a snapshot or without");
+    }
+    let state = seen(reducer.reducer().expect("there"));
+    let written = block_on(EventStore::read(&store, Read::stream(reducer.stream().clone())).collect::<Vec<_>>());
+    let snapshots =
+        written.iter().filter(|event| event.as_ref().expect("readable").event_type().as_str() == "REDUCER_SNAPSHOT");
+    assert!((1..20).contains(&snapshots.count()), "as long as they fit");
+    assert_eq!(seen(open(2).reducer().expect("there")), state);
 }
 
 proptest! {

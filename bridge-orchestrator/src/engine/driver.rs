@@ -168,8 +168,9 @@ impl<S: EventStore> Driver<S> {
         history: History,
         journal: Journal,
     ) -> Result<Self, End> {
-        let History { started, began, records, patches, signals, inbox, claims, .. } = history;
+        let History { started, began, carried, records, patches, signals, inbox, claims, .. } = history;
         let mut slots = Slots::new(started.seed, began);
+        slots.carry(&carried);
         slots.expect_history(records.len(), patches);
         execution.replace_slots(slots);
         let (workflow, version) = (&started.workflow, started.code_version);
@@ -177,7 +178,9 @@ impl<S: EventStore> Driver<S> {
             return Err(End::Parked(Parked::Unregistered { workflow: workflow.clone(), version }));
         };
         let mut alarms = BinaryHeap::new();
-        alarms.extend(started.deadline.map(|deadline| Reverse((deadline, Alarm::Deadline))));
+        if !execution.slots().is_cancelled() {
+            alarms.extend(started.deadline.map(|deadline| Reverse((deadline, Alarm::Deadline))));
+        }
         let mut driver = Self {
             core: Arc::clone(core),
             execution: Arc::clone(execution),
@@ -440,12 +443,14 @@ impl<S: EventStore> Driver<S> {
         let seed = self.started.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
             ^ u64::from(self.started.code_version);
         let (owner, inbox) = (self.lease.owner(), self.inbox);
-        let started = Started { input, seed, owner, inbox, start_at: None, taken_signals, ..self.started.clone() };
+        let carried = records.len() as u32;
+        let started =
+            Started { input, seed, owner, inbox, carried, start_at: None, taken_signals, ..self.started.clone() };
         self.outbox.push((Record::ContinuedAsNew(Box::new(started.clone())), at));
         self.outbox.extend(records.iter().cloned());
         let mut history = History::new(started, at, event_store::StreamVersion::FIRST);
         history.signals.extend(kept);
-        history.records = records;
+        history.carried = records.into_iter().map(|(record, _)| record).collect();
         self.end = Some(End::Continued(Box::new(history)));
     }
 

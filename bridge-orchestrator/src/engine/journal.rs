@@ -109,6 +109,8 @@ pub(super) struct History {
     pub(super) started: Started,
     /// When the run began.
     pub(super) began: Timestamp,
+    /// What the run before has left to this one.
+    pub(super) carried: Vec<Record>,
     /// What came since, without claims.
     pub(super) records: Vec<(Record, Timestamp)>,
     pub(super) patches: HashSet<String>,
@@ -155,6 +157,7 @@ impl History {
     pub(super) fn new(started: Started, began: Timestamp, version: StreamVersion) -> Self {
         Self {
             began,
+            carried: Vec::new(),
             records: Vec::new(),
             patches: HashSet::new(),
             signals: started.taken_signals.clone(),
@@ -200,7 +203,11 @@ impl History {
                     }
                     _ => {}
                 }
-                self.records.push((record, at));
+                if self.carried.len() < self.started.carried as usize {
+                    self.carried.push(record);
+                } else {
+                    self.records.push((record, at));
+                }
             }
         }
         Ok(())

@@ -54,7 +54,7 @@ pub(super) async fn load<S: EventStore>(
         Begin::Continue(next) => {
             let (history, journal) = *next;
             // Where it fails the next run removes more.
-            let _ = core.store.truncate_stream(&stream, journal.before(history.records.len() as u64)).await;
+            let _ = core.store.truncate_stream(&stream, journal.before(history.carried.len() as u64)).await;
             (history, journal)
         }
         Begin::Resume => claim(core, execution, &lease).await?,

@@ -34,11 +34,13 @@ pub(crate) fn rerun(registry: &Registry, id: &ExecutionId, journal: &[Entry]) ->
         return Verdict::Malformed("there is something behind its end".to_owned());
     }
 
+    let mut slots = Slots::new(started.seed, journal[begin].shown.time);
+    let carried: Vec<&Entry> = records.drain(..records.len().min(started.carried as usize)).collect();
+    slots.carry(&carried.iter().map(|entry| entry.record.clone()).collect::<Vec<_>>());
     let patches = records.iter().filter_map(|entry| match &entry.record {
         Record::Patched { id } => Some(id.clone()),
         _ => None,
     });
-    let mut slots = Slots::new(started.seed, journal[begin].shown.time);
     // Where the end is known nothing is new.
     slots.expect_history(records.len() + usize::from(end.is_some()), patches.collect());
     let execution = Arc::new(Execution::new(id.clone(), slots));

@@ -109,6 +109,7 @@ impl Second {
             let slots = execution.slots();
             let tape = slots.tape.as_ref()?;
             let mut again = Slots::new(self.started.seed, tape.began);
+            again.carry(&slots.carried);
             // Patches are answered as they were, however much was known then.
             again.expect_history(usize::MAX, slots.patches_taken());
             again.start_tape();

@@ -175,6 +175,9 @@ pub struct NonDeterminism {
 #[derive(Debug)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
+    /// What was there in the beginning.
+    #[cfg(feature = "testkit")]
+    pub(super) carried: Vec<Record>,
     /// So many of them, from the first on, are over.
     over: usize,
     commands: Vec<Command>,
@@ -203,6 +206,8 @@ impl Slots {
     pub(crate) fn new(seed: u64, now: Timestamp) -> Self {
         Self {
             slots: Vec::new(),
+            #[cfg(feature = "testkit")]
+            carried: Vec::new(),
             over: 0,
             commands: Vec::new(),
             now,
@@ -227,6 +232,19 @@ impl Slots {
     pub(crate) fn expect_history(&mut self, records: usize, patches: HashSet<String>) {
         self.ahead = records;
         self.recorded_patches = patches;
+    }
+
+    /// What the run before has left is there before this one begins: signals that nobody has asked for, and a cancellation.
+    pub(crate) fn carry(&mut self, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Signalled { name, id, payload, .. } => self.signal(name, *id, payload, &mut Vec::new()),
+                Record::CancelRequested { cause, .. } => self.cancel(*cause, &mut Vec::new()),
+                _ => {}
+            }
+        }
+        #[cfg(feature = "testkit")]
+        self.carried.extend_from_slice(records);
     }
 
     /// Whether all that was known is delivered.

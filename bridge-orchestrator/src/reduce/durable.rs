@@ -50,6 +50,7 @@ pub struct DurableReducer<S> {
     /// `None` where it may differ from the stream.
     reducer: Option<Reducer>,
     version: Option<StreamVersion>,
+    /// Where the last snapshot is, or where one was due and too large.
     snapshot: Option<StreamVersion>,
     /// Sent, and not known to be applied or not. The reducer is ahead of the stream by it.
     pending: Option<Pending>,
@@ -225,8 +226,12 @@ impl<S: EventStore> DurableReducer<S> {
 
     /// Appends what is pending. If that is certain not to be applied, the state is to be made anew.
     async fn send(&mut self) -> Result<StatePersisted, AppendError> {
+        let mut outcome = self.store.append(self.pending.as_ref().expect("prepared").append.clone()).await;
+        if matches!(outcome, Err(AppendError::TooLarge { .. })) {
+            self.leave_out_snapshot();
+            outcome = self.store.append(self.pending.as_ref().expect("prepared").append.clone()).await;
+        }
         let Pending { append, has_snapshot } = self.pending.as_ref().expect("prepared");
-        let mut outcome = self.store.append(append.clone()).await;
         for _ in 0..REPEATS {
             if !matches!(outcome, Err(AppendError::Unknown(_))) {
                 break;
@@ -251,6 +256,17 @@ impl<S: EventStore> DurableReducer<S> {
                 Err(error)
             }
         }
+    }
+
+    /// A state that has grown too large for the store does not keep calls from being written: the next rebuild reads more of them. Another snapshot is
+    /// tried when it is due again.
+    fn leave_out_snapshot(&mut self) {
+        let Some(Pending { append, has_snapshot: true }) = &self.pending else { return };
+        let events: Vec<_> = append.new_events().map(|(_, event)| event).collect();
+        let (_, events) = events.split_last().expect("the snapshot is among them");
+        let expected = self.version.map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
+        let append = Append::stream(self.stream.clone(), expected, events.to_vec());
+        self.pending = Some(Pending { append, has_snapshot: true });
     }
 
     /// Makes the state from the stream: its last snapshot, and the inputs after that.

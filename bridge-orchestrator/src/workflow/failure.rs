@@ -138,6 +138,6 @@ impl WorkflowError {
             Self::Failed(failure) => failure.message.clone(),
             other => other.to_string(),
         };
-        Failure { code, message }
+        Failure::new(code, message)
     }
 }
