@@ -9,7 +9,7 @@ use crate::error::ErrorCode;
 use crate::workflow::Failure;
 
 /// The types of events, and one that is none of ours. Seeds name them by their place: new ones come behind the others.
-const TYPES: [&str; 16] = [
+const TYPES: [&str; 17] = [
     kind::STARTED,
     kind::CLAIMED,
     kind::STEP_COMPLETED,
