@@ -22,7 +22,7 @@ use event_store::{
 use futures::executor::block_on;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use support::{event, events, exact, stream};
-use told::{counts, told};
+use told::{counts, listening_everywhere, told};
 
 #[test]
 fn appends_are_told_with_their_outcome() {
@@ -145,6 +145,7 @@ fn an_append_that_is_dropped_before_its_answer_is_told_too() {
 
 #[test]
 fn an_observed_store_conforms() {
+    listening_everywhere();
     block_on(conformance::run(|| async { Observed::new(MemoryStore::new()) })).assert_passed();
 }
 

@@ -20,13 +20,14 @@ use event_store::{
 };
 use futures::StreamExt as _;
 use support::{event, events, exact, kind, position, stream, tag};
-use told::{counts, told};
+use told::{counts, listening_everywhere, told};
 
 /// More than a page of a read or a subscription.
 const EVENTS: u64 = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_that_are_executed_at_once_are_each_decided_on_what_the_others_did() {
+    listening_everywhere();
     let server = postgres::server().await;
     let database = server.database().await.expect("a database");
     let store = Arc::new(postgres::store(&database).await);
@@ -120,6 +121,7 @@ async fn delivered(store: &impl EventStore, subscribe: Subscribe) -> Vec<Recorde
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn older_forms_are_read_as_they_are_in_memory() {
+    listening_everywhere();
     let server = postgres::server().await;
     let database = server.database().await.expect("a database");
     let store = Upcasting::new(postgres::store(&database).await, upcasters());
@@ -172,6 +174,7 @@ async fn older_forms_are_read_as_they_are_in_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_leave_one_database_and_come_into_another_once() {
+    listening_everywhere();
     let server = postgres::server().await;
     let (from, to) = (server.database().await.expect("a database"), server.database().await.expect("another"));
     let (store, copy) = (postgres::store(&from).await, postgres::store(&to).await);

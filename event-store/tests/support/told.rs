@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata as MetricMetadata, Recorder,
@@ -121,8 +121,36 @@ impl Spans {
     }
 }
 
+/// Wants all spans of threads that have no listener of their own, and keeps none.
+struct Elsewhere;
+
+impl Subscriber for Elsewhere {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// To be called by every test of a file that has one that listens, before it does anything that tells. `tracing` asks once
+/// whether a place is listened to, and where there is one listener, asks that of the thread which comes by first: one without
+/// would silence the place for all.
+pub(crate) fn listening_everywhere() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Elsewhere).expect("nobody else sets one"));
+}
+
 /// Does `work`, on this thread; what it told.
 pub(crate) fn told(work: impl FnOnce()) -> (BTreeMap<String, u64>, Vec<String>) {
+    listening_everywhere();
     let (kept, spans) = (Kept::default(), Spans::default());
     tracing::subscriber::with_default(spans.clone(), || metrics::with_local_recorder(&kept, work));
     let figures = kept.0.lock().expect("no panic").clone();
