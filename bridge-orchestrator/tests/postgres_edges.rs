@@ -12,7 +12,10 @@ use bridge_orchestrator::{
 };
 use event_store::deadpool_postgres::{Manager, Pool};
 use event_store::tokio_postgres::{Client, NoTls};
-use event_store::{Append, EventStore as _, EventType, ExpectedVersion, NewEvent, PgOptions, PostgresStore, StreamId};
+use event_store::{
+    Append, EventStore as _, EventType, ExpectedVersion, NewEvent, PgOptions, PostgresStore, Read, StreamId,
+};
+use futures::StreamExt as _;
 use futures::future::{join_all, try_join, try_join_all};
 use on_postgres::{LEASE, Store, count, database, engine, id, kinds, server, store};
 use tokio::time::{sleep, timeout};
@@ -424,4 +427,132 @@ async fn signals_from_another_process_around_a_continue_as_new_are_all_seen() {
     let mut seen = timeout(LONG, handle.result()).await.expect("ends").expect("completes");
     seen.sort_unstable();
     assert_eq!(seen, numbers);
+}
+
+fn inbox(execution: &str) -> StreamId {
+    StreamId::new(&format!("wf-inbox-{execution}")).expect("valid")
+}
+
+/// The messages that were left for an execution, as events that can be left again, each for another signal.
+async fn copies(store: &Store, of: &str, signals: impl Iterator<Item = u128>) -> Vec<NewEvent> {
+    let left: Vec<_> = store.read(Read::stream(inbox(of))).collect().await;
+    let message = left.into_iter().next().expect("there is one").expect("readable");
+    let of_signal = |signal: u128| {
+        // A version and a kind, then the signal's id, then its name.
+        let mut metadata = message.metadata().to_vec();
+        metadata[2..18].copy_from_slice(&signal.to_le_bytes());
+        NewEvent::new(message.event_type().clone(), message.payload_bytes()).with_metadata(metadata)
+    };
+    signals.map(of_signal).collect()
+}
+
+async fn leave(store: &Store, execution: &str, messages: &[NewEvent]) {
+    for some in messages.chunks(500) {
+        let append = Append::stream(inbox(execution), ExpectedVersion::Any, some.to_vec());
+        store.append(append).await.expect("is left");
+    }
+}
+
+#[tokio::test]
+async fn what_was_left_for_an_execution_that_is_gone_is_not_for_the_next_of_its_id() {
+    let server = server().await;
+    let database = database(&server).await;
+    let (one, other) = (store(database.config()).await, store(database.config()).await);
+    let first = engine(&one).register::<Waits>().start().await.expect("starts");
+    let second = engine(&other).register::<Waits>().start().await.expect("starts");
+    let (here, there) = (first.client(), second.client());
+    let model = here.start::<Waits>(id("model"), &(), StartOptions::default()).await.expect("starts");
+    there.signal(&id("model"), "go", &1, None).await.expect("is told");
+    assert_eq!(timeout(LONG, model.result()).await, Ok(Ok(1)));
+    // As if its sender had been slower than retention.
+    leave(&one, "waits", &copies(&one, "model", 7..8).await).await;
+    let handle = here.start::<Waits>(id("waits"), &(), StartOptions::default()).await.expect("starts");
+    there.signal(&id("waits"), "go", &2, None).await.expect("is told");
+    assert_eq!(timeout(LONG, handle.result()).await, Ok(Ok(2)));
+}
+
+/// Counts signals, once the test says so.
+struct Counts;
+
+static GATE: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+
+impl Workflow for Counts {
+    type Input = u32;
+    type Output = u32;
+    const TYPE: &'static str = "counts";
+
+    async fn run(ctx: Ctx, signals: u32) -> Result<u32, WorkflowError> {
+        ctx.step("gate", |_| async {
+            GATE.acquire().await.expect("is never closed").forget();
+            Ok(())
+        })
+        .await?;
+        let mut sum = 0;
+        for _ in 0..signals {
+            sum += ctx.signal::<u32>("go").await?;
+        }
+        Ok(sum)
+    }
+}
+
+/// Signals that an execution, or an inbox, holds.
+const HELD: u32 = 10_000;
+
+#[tokio::test]
+async fn signals_of_another_process_that_nobody_reads_are_refused_before_they_are_too_many() {
+    let server = server().await;
+    let database = database(&server).await;
+    let (one, other) = (store(database.config()).await, store(database.config()).await);
+    let first = engine(&one).register::<Waits>().register::<Counts>().start().await.expect("starts");
+    let second = engine(&other).register::<Waits>().register::<Counts>().start().await.expect("starts");
+    let (here, there) = (first.client(), second.client());
+    let model = here.start::<Waits>(id("model"), &(), StartOptions::default()).await.expect("starts");
+    there.signal(&id("model"), "go", &1, None).await.expect("is told");
+    assert_eq!(timeout(LONG, model.result()).await, Ok(Ok(1)));
+    let signals = u128::from(2 * HELD);
+    let reads = here.start::<Counts>(id("reads"), &(2 * HELD + 1), StartOptions::default()).await.expect("starts");
+    let never = here.start::<Counts>(id("never"), &1, StartOptions::default()).await.expect("starts");
+    leave(&one, "reads", &copies(&one, "model", 1..signals + 1).await).await;
+    leave(&one, "never", &copies(&one, "model", 100_000..100_000 + signals).await).await;
+    // How full it is becomes known by the first that is left.
+    for (name, told) in [("reads", Ok(())), ("never", Ok(())), ("reads", Err(())), ("never", Err(()))] {
+        let name = id(name);
+        let signalled = timeout(LONG, there.signal(&name, "go", &1, None)).await.expect("is answered");
+        match told {
+            Ok(()) => assert_eq!(signalled, Ok(())),
+            Err(()) => assert!(matches!(signalled, Err(Error::Busy(_))), "{signalled:?}"),
+        }
+    }
+    // A cancellation is heard although signals stand before it.
+    there.cancel(&id("never")).await.expect("is told");
+    let ended = timeout(LONG, never.result()).await.expect("ends");
+    let is_cancelled = matches!(&ended, Err(HandleError::Failed(failure)) if failure.code == ErrorCode::Cancelled);
+    assert!(is_cancelled, "{ended:?}");
+    GATE.add_permits(1);
+    assert_eq!(timeout(LONG, reads.result()).await, Ok(Ok(2 * HELD + 1)));
+}
+
+#[tokio::test]
+async fn who_waits_elsewhere_for_one_that_is_removed_at_once_is_told_soon() {
+    let server = server().await;
+    let database = database(&server).await;
+    let (one, other) = (store(database.config()).await, store(database.config()).await);
+    let first = engine(&one).register::<Waits>().retention(Duration::ZERO, 0).start().await.expect("starts");
+    let second = engine(&other).register::<Waits>().start().await.expect("starts");
+    for round in 0..5 {
+        let name = id(&format!("waits-{round}"));
+        first.client().start::<Waits>(name.clone(), &(), StartOptions::default()).await.expect("starts");
+        let watcher = second.client().handle::<Waits>(&name);
+        let (ended, told) = tokio::join!(timeout(LEASE * 25, watcher.result()), async {
+            sleep(LEASE / 2).await;
+            first.client().signal(&name, "go", &round, None).await
+        });
+        told.expect("is told");
+        let is_told = match ended.expect("is told") {
+            Ok(output) => output == round,
+            // It was removed before it was read.
+            Err(error) => matches!(error, HandleError::Engine(Error::NotFound(_))),
+        };
+        assert!(is_told);
+    }
 }

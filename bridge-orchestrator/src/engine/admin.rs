@@ -262,7 +262,7 @@ async fn mark<S: EventStore>(core: &Core<S>, execution: &Execution, record: Reco
     }
     let mut journal = Journal::new(stream, Some(history.version));
     match journal.append(&core.store, &[(record, core.clock.now())], |_| ()).await {
-        Ok(()) => Ok(None),
+        Ok(_) => Ok(None),
         Err(Broken::Fenced) => Ok(Some(Standing::Released)),
         Err(Broken::Refused(error)) => Err(Error::Append(error)),
     }

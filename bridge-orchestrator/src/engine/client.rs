@@ -155,6 +155,7 @@ impl<S: EventStore> Client<S> {
             seed: seed(),
             owner: Uuid::nil(),
             inbox: 0,
+            since: 0,
             carried: 0,
             taken_signals: Vec::new(),
             input: encode("the input", input)?,

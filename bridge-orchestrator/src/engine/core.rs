@@ -317,6 +317,7 @@ impl<S: EventStore> Core<S> {
             seed: seed(),
             owner: Uuid::nil(),
             inbox: 0,
+            since: 0,
             carried: 0,
             taken_signals: Vec::new(),
             input: start.input,

@@ -154,6 +154,10 @@ pub(super) struct Driver<S> {
     /// How many messages of the inbox were taken, and whether it is being read.
     pub(super) inbox: u64,
     pub(super) reading: Reading,
+    /// Signals stay in the inbox until the function has read some of those that it has.
+    pub(super) is_crowded: bool,
+    /// Where the execution began in the store.
+    pub(super) since: u64,
     /// Attempts that the journal knows of.
     failed_attempts: HashMap<u32, (u16, Timestamp)>,
     pub(super) end: Option<End>,
@@ -168,7 +172,7 @@ impl<S: EventStore> Driver<S> {
         history: History,
         journal: Journal,
     ) -> Result<Self, End> {
-        let History { started, began, carried, records, patches, signals, inbox, claims, .. } = history;
+        let History { started, began, carried, records, patches, signals, inbox, since, claims, .. } = history;
         let mut slots = Slots::new(started.seed, began);
         slots.carry(&carried);
         slots.expect_history(records.len(), patches);
@@ -199,7 +203,9 @@ impl<S: EventStore> Driver<S> {
             signals: signals[signals.len().saturating_sub(MAX_SIGNAL_IDS)..].iter().copied().collect(),
             is_suspected: claims > 0,
             inbox,
+            since,
             reading: Reading::Not,
+            is_crowded: false,
             failed_attempts: HashMap::new(),
             end: None,
         };
@@ -269,6 +275,7 @@ impl<S: EventStore> Driver<S> {
         {
             self.receive(mail);
         }
+        self.make_room();
         if self.end.is_some() {
             return Poll::Ready(());
         }
@@ -442,10 +449,9 @@ impl<S: EventStore> Driver<S> {
         let taken_signals = self.signals.iter().copied().filter(|id| !kept.contains(id)).collect();
         let seed = self.started.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
             ^ u64::from(self.started.code_version);
-        let (owner, inbox) = (self.lease.owner(), self.inbox);
-        let carried = records.len() as u32;
-        let started =
-            Started { input, seed, owner, inbox, carried, start_at: None, taken_signals, ..self.started.clone() };
+        let (owner, inbox, since, carried) = (self.lease.owner(), self.inbox, self.since, records.len() as u32);
+        let next = Started { input, seed, owner, inbox, since, carried, ..self.started.clone() };
+        let started = Started { start_at: None, taken_signals, ..next };
         self.outbox.push((Record::ContinuedAsNew(Box::new(started.clone())), at));
         self.outbox.extend(records.iter().cloned());
         let mut history = History::new(started, at, event_store::StreamVersion::FIRST);
@@ -472,7 +478,7 @@ impl<S: EventStore> Driver<S> {
         let appended = appended.await;
         self.core.at(Boundary::AfterAppend);
         match appended {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Broken::Fenced) => return Err(End::Released),
             Err(Broken::Refused(error)) => {
                 // Too large to be written, alone or together: there is no way on.

@@ -102,6 +102,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         seed: 9,
         owner: Uuid::from_u128(6),
         inbox: 2,
+        since: 8,
         carried: 3,
         taken_signals: vec![1, 2],
         input: value.clone(),

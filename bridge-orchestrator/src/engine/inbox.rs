@@ -87,8 +87,8 @@ impl Message {
     }
 }
 
-/// Leaves `message` for the owner of the execution. A signal's id is its event's, so that it is left once.
-pub(super) async fn leave<S: EventStore>(store: &S, id: &ExecutionId, message: &Message) -> Result<(), Error> {
+/// Leaves `message` for the owner of the execution; its place, or 0 if it is not known. A signal's id is its event's, so that it is left once.
+pub(super) async fn leave<S: EventStore>(store: &S, id: &ExecutionId, message: &Message) -> Result<u64, Error> {
     let event_id = match message {
         Message::Signal { id: signal, .. } => {
             let name = format!("{id}\u{1f}{signal}");
@@ -98,22 +98,28 @@ pub(super) async fn leave<S: EventStore>(store: &S, id: &ExecutionId, message: &
     };
     let append = Append::stream(stream(id), ExpectedVersion::Any, [message.encode(event_id)]);
     match store.append(append).await {
+        Ok(appended) => Ok(appended.versions().first().map_or(0, |(_, version)| version.get() + 1)),
         // Taken by the same signal with another content: what was said first counts.
-        Ok(_) | Err(AppendError::DuplicateEventId { .. }) => Ok(()),
+        Err(AppendError::DuplicateEventId { .. }) => Ok(0),
         Err(error) => Err(Error::Append(error)),
     }
 }
 
-/// What is in the inbox of `execution` behind its first `taken` messages, each with its place, counted from 1. What is no message is skipped.
+/// What is in the inbox of an execution behind its first `taken` messages, each with its place, counted from 1. What is no message is skipped, and what
+/// was left before the execution began, at `since` in the store: it was meant for another one.
 pub(super) async fn read<S: EventStore>(
     store: &S,
     id: &ExecutionId,
     taken: u64,
+    since: u64,
 ) -> Result<Vec<(u64, Message)>, ReadError> {
     let mut events = pin!(store.read(Read::stream_from(stream(id), StreamVersion::new(taken))));
     let mut messages = Vec::new();
     while let Some(event) = events.next().await {
         let event = event?;
+        if event.position().get() < since {
+            continue;
+        }
         messages.extend(event.stream_version().map(|version| version.get() + 1).zip(Message::decode(&event)));
     }
     Ok(messages)

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use event_store::{
-    Append, AppendError, EventId, EventStore, ExpectedVersion, NewEvent, Read, ReadError, StreamId, StreamVersion,
-    Timestamp,
+    Append, AppendError, EventId, EventStore, ExpectedVersion, NewEvent, Position, Read, ReadError, StreamId,
+    StreamVersion, Timestamp,
 };
 use futures_util::StreamExt as _;
 use uuid::Uuid;
@@ -61,13 +61,13 @@ impl Journal {
     }
 
     /// Appends `records`. An answer that does not come is asked for again with the same ids, and so is a store that is not there, for as long as
-    /// it takes. `meanwhile` is called at each poll.
+    /// it takes. `meanwhile` is called at each poll. Returns where the first of them stands in the store.
     pub(super) async fn append<S: EventStore>(
         &mut self,
         store: &S,
         records: &[(Record, Timestamp)],
         mut meanwhile: impl FnMut(&mut std::task::Context<'_>),
-    ) -> Result<(), Broken> {
+    ) -> Result<Option<Position>, Broken> {
         let mut pause = FIRST_PAUSE;
         loop {
             let answer = {
@@ -84,7 +84,7 @@ impl Journal {
             match answer {
                 Ok(appended) => {
                     self.appended(appended.versions().first().map(|(_, version)| *version), records.len());
-                    return Ok(());
+                    return Ok(appended.positions.map(|(first, _)| first));
                 }
                 Err(AppendError::WrongExpectedVersion { .. } | AppendError::DuplicateEventId { .. }) => {
                     return Err(Broken::Fenced);
@@ -121,6 +121,8 @@ pub(super) struct History {
     pub(super) owner: Uuid,
     /// How many messages of its inbox were taken.
     pub(super) inbox: u64,
+    /// Where its first run began in the store: what was left in the inbox before was meant for another execution of the id.
+    pub(super) since: u64,
     /// It is not the first run of the execution.
     pub(super) is_later_run: bool,
     /// Claims that nothing followed.
@@ -145,7 +147,8 @@ pub(super) async fn read<S: EventStore>(store: &S, stream: &StreamId) -> Result<
                 return Err(malformed("it does not begin with a start".to_owned()));
             };
             let is_later_run = event.event_type().as_str() == kind::CONTINUED;
-            history = Some(History { is_later_run, ..History::new(*started, at, version) });
+            let since = if is_later_run { started.since } else { event.position().get() };
+            history = Some(History { is_later_run, since, ..History::new(*started, at, version) });
             continue;
         };
         history.add(record, at, version).map_err(malformed)?;
@@ -164,6 +167,7 @@ impl History {
             epoch: 0,
             owner: started.owner,
             inbox: started.inbox,
+            since: started.since,
             is_later_run: false,
             started,
             claims: 0,

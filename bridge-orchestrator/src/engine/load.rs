@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::{EventStore, StreamVersion};
+use event_store::{EventStore, Position, StreamVersion};
 
 use super::boundary::Boundary;
 use super::core::Core;
 use super::driver::{Begin, Driver, End};
 use super::execution::{Execution, Mail, Parked, Standing};
+use super::inbox;
 use super::journal::{self, Broken, History, Journal};
 use super::lease::Lease;
 use super::record::Record;
@@ -44,17 +45,21 @@ pub(super) async fn load<S: EventStore>(
             core.at(Boundary::BeforeAppend);
             let appended = journal.append(&core.store, &records, |_| ()).await;
             core.at(Boundary::AfterAppend);
-            match appended {
-                Ok(()) => {}
+            let since = match appended {
+                Ok(position) => position.map_or(0, Position::get),
                 Err(Broken::Fenced) => return Err(End::Refused(Error::AlreadyExists(execution.id().clone()))),
                 Err(Broken::Refused(error)) => return Err(End::Refused(Error::Append(error))),
-            }
-            (History::new(*started, now, StreamVersion::FIRST), journal)
+            };
+            (History { since, ..History::new(*started, now, StreamVersion::FIRST) }, journal)
         }
         Begin::Continue(next) => {
             let (history, journal) = *next;
             // Where it fails the next run removes more.
             let _ = core.store.truncate_stream(&stream, journal.before(history.carried.len() as u64)).await;
+            if history.inbox > 0 {
+                let taken = StreamVersion::new(history.inbox);
+                let _ = core.store.truncate_stream(&inbox::stream(execution.id()), taken).await;
+            }
             (history, journal)
         }
         Begin::Resume => claim(core, execution, &lease).await?,
@@ -113,7 +118,7 @@ async fn claim<S: EventStore>(
         let appended = journal.append(&core.store, &[(claimed, core.clock.now())], |_| ()).await;
         core.at(Boundary::AfterAppend);
         match appended {
-            Ok(()) => {}
+            Ok(_) => {}
             // Somebody was quicker.
             Err(Broken::Fenced) if core.shared.is_some() => continue,
             Err(Broken::Fenced) => return Err(End::Released),

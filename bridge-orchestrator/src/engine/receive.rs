@@ -35,8 +35,7 @@ impl<S: EventStore> Driver<S> {
     pub(super) fn receive(&mut self, mail: Mail) {
         match mail {
             Mail::Signal { id, done, .. }
-                if self.execution.slots().unread_signals() >= MAX_UNREAD_SIGNALS
-                    && !self.known_signals.contains(&id) =>
+                if self.unread_signals() >= MAX_UNREAD_SIGNALS && !self.known_signals.contains(&id) =>
             {
                 let _ = done.send(Err(Error::Busy("too many signals are unread")));
             }
@@ -101,10 +100,34 @@ impl<S: EventStore> Driver<S> {
         self.end = Some(End::Ended(Err(failure)));
     }
 
-    /// Takes a message out of the inbox.
+    /// Signals that were taken and not read by the function.
+    fn unread_signals(&self) -> usize {
+        self.execution.slots().unread_signals() + self.arrivals.len()
+    }
+
+    /// Has signals taken out of the inbox that were left there, when the function has read half of those that it had.
+    pub(super) fn make_room(&mut self) {
+        if self.is_crowded && self.reading == Reading::Not && self.unread_signals() <= MAX_UNREAD_SIGNALS / 2 {
+            self.is_crowded = false;
+            self.look();
+        }
+    }
+
+    /// Takes a message out of the inbox. Signals for which there is no room stay there, and so does all that is behind them; a cancellation counts at
+    /// once all the same.
     fn take(&mut self, place: u64, message: Message) {
         if self.end.is_some() || place <= self.inbox {
             return;
+        }
+        if let Message::Signal { id, .. } = &message {
+            self.is_crowded |= self.unread_signals() >= MAX_UNREAD_SIGNALS && !self.known_signals.contains(id);
+        }
+        if self.is_crowded {
+            return match message {
+                Message::Signal { .. } => {}
+                Message::Cancel => self.cancel(Cause::Asked, &[], (0, None)),
+                Message::Terminate => self.terminate(None),
+            };
         }
         self.inbox = place;
         match message {
@@ -124,12 +147,13 @@ impl<S: EventStore> Driver<S> {
             return;
         }
         self.reading = Reading::Once;
-        let (core, execution, taken) = (Arc::clone(&self.core), Arc::clone(&self.execution), self.inbox);
+        let (core, execution) = (Arc::clone(&self.core), Arc::clone(&self.execution));
+        let (taken, since) = (self.inbox, self.since);
         let runtime = core.runtime.clone();
         runtime.spawn(async move {
             let mut pause = FIRST_PAUSE;
             while !core.is_stopping() {
-                if let Ok(messages) = inbox::read(&core.store, execution.id(), taken).await {
+                if let Ok(messages) = inbox::read(&core.store, execution.id(), taken, since).await {
                     // One that has ended takes no more.
                     let _ = execution.send(Mail::Messages(messages));
                     return;

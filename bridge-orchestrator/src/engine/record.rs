@@ -38,6 +38,8 @@ pub(crate) struct Started {
     pub(crate) owner: Uuid,
     /// How much of its inbox was taken before.
     pub(crate) inbox: u64,
+    /// Of an execution that goes on: where its first run began in the store; 0 in the first.
+    pub(crate) since: u64,
     /// Of an execution that goes on: so many of the records behind this one come from the run before, and are there when the run begins.
     pub(crate) carried: u32,
     /// Of an execution that goes on: the ids of the last signals that were taken before.
@@ -162,6 +164,7 @@ impl Record {
                 metadata.put_u64_le(started.seed);
                 metadata.put_slice(started.owner.as_bytes());
                 metadata.put_u64_le(started.inbox);
+                metadata.put_u64_le(started.since);
                 metadata.put_u32_le(started.carried);
                 put_time(&mut metadata, started.start_at);
                 put_time(&mut metadata, started.deadline);
@@ -246,7 +249,8 @@ impl Record {
         let record = match event_type {
             kind::STARTED | kind::CONTINUED => {
                 let (code_version, seed) = (rest.u32()?, rest.u64()?);
-                let (owner, inbox, carried) = (Uuid::from_bytes(rest.array()?), rest.u64()?, rest.u32()?);
+                let (owner, inbox) = (Uuid::from_bytes(rest.array()?), rest.u64()?);
+                let (since, carried) = (rest.u64()?, rest.u32()?);
                 let (start_at, deadline) = (rest.time()?, rest.time()?);
                 let (workflow, namespace) = (rest.text()?, rest.text()?);
                 let signals = rest.u16()?;
@@ -268,6 +272,7 @@ impl Record {
                     seed,
                     owner,
                     inbox,
+                    since,
                     carried,
                     taken_signals,
                     input: value(),
