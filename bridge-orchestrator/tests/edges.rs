@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "not every fault is needed here")]
 mod failing_store;
 mod in_memory;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -16,6 +17,7 @@ use failing_store::{FailingStore, Fault};
 use futures::future::{join_all, try_join};
 use in_memory::{Store, engine, engine_since, id, kinds, run, store};
 use tokio::time::{Instant, sleep, timeout};
+use waiting::{Runs, Waits};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything here takes.
@@ -31,37 +33,6 @@ impl Workflow for Quick {
 
     async fn run(_: Ctx, (): ()) -> Result<u32, WorkflowError> {
         Ok(1)
-    }
-}
-
-/// Waits for one signal.
-struct Waits;
-
-impl Workflow for Waits {
-    type Input = ();
-    type Output = u32;
-    const TYPE: &'static str = "waits";
-
-    async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
-        ctx.signal("go").await
-    }
-}
-
-/// A run for each signal, up to the signal 99.
-struct Runs;
-
-impl Workflow for Runs {
-    type Input = Vec<u32>;
-    type Output = Vec<u32>;
-    const TYPE: &'static str = "runs";
-
-    async fn run(ctx: Ctx, mut seen: Vec<u32>) -> Result<Vec<u32>, WorkflowError> {
-        let number = ctx.signal("number").await?;
-        if number == 99 {
-            return Ok(seen);
-        }
-        seen.push(number);
-        Err(ctx.continue_as_new(&seen))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What two things at once, an orderly end and ends of others leave of executions, with journals in PostgreSQL.
 
 mod on_postgres;
+mod waiting;
 
 use std::future::IntoFuture as _;
 use std::sync::Arc;
@@ -19,43 +20,13 @@ use futures::StreamExt as _;
 use futures::future::{join_all, try_join, try_join_all};
 use on_postgres::{LEASE, Store, count, database, engine, id, kinds, server, store};
 use tokio::time::{sleep, timeout};
+use waiting::{Runs, Waits};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
 
 fn millis(number: u64) -> Duration {
     Duration::from_millis(number)
-}
-
-/// Waits for one signal.
-struct Waits;
-
-impl Workflow for Waits {
-    type Input = ();
-    type Output = u32;
-    const TYPE: &'static str = "waits";
-
-    async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
-        ctx.signal("go").await
-    }
-}
-
-/// A run for each signal, up to the signal 99.
-struct Runs;
-
-impl Workflow for Runs {
-    type Input = Vec<u32>;
-    type Output = Vec<u32>;
-    const TYPE: &'static str = "runs";
-
-    async fn run(ctx: Ctx, mut seen: Vec<u32>) -> Result<Vec<u32>, WorkflowError> {
-        let number = ctx.signal("number").await?;
-        if number == 99 {
-            return Ok(seen);
-        }
-        seen.push(number);
-        Err(ctx.continue_as_new(&seen))
-    }
 }
 
 #[tokio::test]

@@ -21,6 +21,19 @@ fn quick() -> RetryPolicy {
     RetryPolicy::DEFAULT.initial(Duration::from_millis(5)).cap(Duration::from_millis(100)).attempts(1_000)
 }
 
+/// Writes a row, in a transaction.
+async fn book(ctx: &Ctx, name: &'static str) -> Result<u32, WorkflowError> {
+    let execution = ctx.execution().to_string();
+    let step = ctx.tx_step(name, move |tx, _| {
+        let execution = execution.clone();
+        Box::pin(async move {
+            tx.execute("INSERT INTO booked VALUES ($1, $2)", &[&execution, &name]).await?;
+            Ok(1)
+        })
+    });
+    step.retry(quick()).await
+}
+
 /// Two transactions and a step between them.
 struct Books;
 
@@ -32,15 +45,7 @@ impl Workflow for Books {
     async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
         let mut sum = 0;
         for name in ["first", "second"] {
-            let execution = ctx.execution().to_string();
-            let step = ctx.tx_step(name, move |tx, _| {
-                let execution = execution.clone();
-                Box::pin(async move {
-                    tx.execute("INSERT INTO booked VALUES ($1, $2)", &[&execution, &name]).await?;
-                    Ok(1)
-                })
-            });
-            sum += step.retry(quick()).await?;
+            sum += book(&ctx, name).await?;
             sum += ctx.step("between", |_| async { Ok::<_, StepError>(1) }).retry(quick()).await?;
         }
         Ok(sum)
@@ -58,15 +63,7 @@ impl Workflow for Waits {
     async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
         let mut sum = 0;
         for name in ["first", "second"] {
-            let execution = ctx.execution().to_string();
-            let step = ctx.tx_step(name, move |tx, _| {
-                let execution = execution.clone();
-                Box::pin(async move {
-                    tx.execute("INSERT INTO booked VALUES ($1, $2)", &[&execution, &name]).await?;
-                    Ok(1)
-                })
-            });
-            sum += step.retry(quick()).await?;
+            sum += book(&ctx, name).await?;
             if name == "first" {
                 sum += ctx.signal::<u32>("go").await?;
             }
