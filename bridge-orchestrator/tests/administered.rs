@@ -1,6 +1,5 @@
 //! What people see of executions, and how they put parked ones back to work.
 
-#[allow(dead_code, reason = "not every fault is needed here")]
 mod failing_store;
 mod in_memory;
 

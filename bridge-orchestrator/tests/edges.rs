@@ -1,6 +1,5 @@
 //! What two things at once, an orderly end and ends of others leave of executions.
 
-#[allow(dead_code, reason = "not every fault is needed here")]
 mod failing_store;
 mod in_memory;
 mod waiting;
@@ -10,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bridge_orchestrator::{
-    Conflict, Ctx, Error, ErrorCode, Filter, HandleError, Parked, StartOptions, StepError, Workflow, WorkflowError,
-    WorkflowState,
+    Conflict, Ctx, Engine, Error, ErrorCode, Filter, HandleError, Parked, StartOptions, StepError, Workflow,
+    WorkflowError, WorkflowState,
 };
+use event_store::StreamId;
 use failing_store::{FailingStore, Fault};
 use futures::future::{join_all, try_join};
 use in_memory::{Store, engine, engine_since, id, kinds, run, store};
@@ -513,4 +513,123 @@ async fn several_signals_behind_a_continue_as_new_belong_to_the_next_runs() {
     client.signal(&name, "number", &7, Some("seven")).await.expect("was told");
     client.signal(&name, "number", &99, None).await.expect("is told");
     assert_eq!(handle.result().await, Ok(vec![1, 2, 3, 4, 5, 6, 7]));
+}
+
+#[tokio::test]
+async fn an_id_that_was_asked_for_can_be_started_meanwhile() {
+    let store = store();
+    let engine = engine(&store).register::<Quick>().register::<Asked>().start().await.expect("starts");
+    let client = engine.client();
+    for (number, conflict) in [Conflict::Reject, Conflict::UseExisting, Conflict::Terminate].into_iter().enumerate() {
+        let id = id(&format!("asked-for-{number}"));
+        // Whether there is one is not known yet.
+        let asked = client.handle::<Quick>(&id);
+        let options = StartOptions::default().conflict(conflict);
+        let handle = client.start::<Quick>(id, &(), options).await.expect("there is none");
+        assert_eq!(handle.result().await, Ok(1));
+        assert!(matches!(asked.result().await, Err(HandleError::Engine(Error::NotFound(_)))));
+    }
+    // Somebody asks for a child again and again.
+    let asking = async {
+        loop {
+            let _ = client.signal(&id("child"), "go", &1, None).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        output = run::<Asked>(&client, "parent", &()) => assert_eq!(output, Ok(1)),
+    }
+}
+
+/// Starts a child that is asked for before it is there.
+struct Asked;
+
+impl Workflow for Asked {
+    type Input = ();
+    type Output = u32;
+    const TYPE: &'static str = "asked";
+
+    async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
+        Ok(ctx.child::<Quick>(id("child"), &())?.await?)
+    }
+}
+
+/// Waits for a child that waits.
+struct WaitsForChild;
+
+impl Workflow for WaitsForChild {
+    type Input = ();
+    type Output = u32;
+    const TYPE: &'static str = "waits-for-child";
+
+    async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
+        Ok(ctx.child::<Waits>(id("child"), &())?.await?)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_when_a_child_is_looked_for_does_not_lose_its_end() {
+    let store = FailingStore::default();
+    let engine = || Engine::builder(store.clone()).register::<Waits>().register::<WaitsForChild>();
+    let first = engine().start().await.expect("starts");
+    let options = StartOptions::default();
+    first.client().start::<WaitsForChild>(id("parent"), &(), options).await.expect("starts");
+    sleep(SECOND).await;
+    first.shutdown(SECOND).await;
+    // Its own driver reads it, then its parent's looks whose child it is.
+    store.answers_reads(StreamId::new("workflow-child").expect("valid"), [true, false, false]);
+    let second = engine().start().await.expect("starts");
+    sleep(SECOND).await;
+    second.client().signal(&id("child"), "go", &3, None).await.expect("is told");
+    let parent = second.client().handle::<WaitsForChild>(&id("parent"));
+    assert_eq!(timeout(HOUR, parent.result()).await, Ok(Ok(3)));
+}
+
+/// Lets signals come, then goes on as new and counts what has come.
+struct Carries;
+
+impl Workflow for Carries {
+    type Input = bool;
+    type Output = usize;
+    const TYPE: &'static str = "carries";
+
+    async fn run(ctx: Ctx, is_second: bool) -> Result<usize, WorkflowError> {
+        if !is_second {
+            ctx.sleep(SECOND * 60).await?;
+            return Err(ctx.continue_as_new(&true));
+        }
+        let mut bytes = 0;
+        loop {
+            match ctx.signal::<String>("data").await?.len() {
+                0 => return Ok(bytes),
+                some => bytes += some,
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_signals_that_nobody_reads_are_bounded_by_their_bytes() {
+    let store = store();
+    let engine = engine(&store).register::<Carries>().start().await.expect("starts");
+    let (client, name) = (engine.client(), id("carries"));
+    let handle = client.start::<Carries>(name.clone(), &false, StartOptions::default()).await.expect("starts");
+    let large = "x".repeat(1 << 20);
+    let mut taken = 0;
+    let refused = loop {
+        match client.signal(&name, "data", &large, None).await {
+            Ok(()) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 20);
+    };
+    assert!(matches!(refused, Error::Busy(_)), "{refused}");
+    assert!(taken >= 16, "{taken}");
+    sleep(SECOND * 61).await;
+    // There is room when some were read.
+    while client.signal(&name, "data", "", None).await.is_err() {
+        sleep(SECOND).await;
+    }
+    assert_eq!(handle.result().await, Ok(taken << 20));
 }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bridge_orchestrator::{
-    Ctx, Engine, Error, ErrorCode, Filter, HandleError, Parked, StartOptions, StepError, Workflow, WorkflowError,
+    Conflict, Ctx, Engine, Error, ErrorCode, Filter, HandleError, Parked, StartOptions, StepError, Workflow,
+    WorkflowError,
 };
 use event_store::deadpool_postgres::{Manager, Pool};
 use event_store::tokio_postgres::{Client, NoTls};
@@ -19,7 +20,7 @@ use event_store::{
 use futures::StreamExt as _;
 use futures::future::{join_all, try_join, try_join_all};
 use on_postgres::{LEASE, Store, count, database, engine, id, kinds, server, store};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use waiting::{Runs, Waits};
 
 /// Longer than anything here takes.
@@ -429,8 +430,8 @@ async fn what_was_left_for_an_execution_that_is_gone_is_not_for_the_next_of_its_
     let server = server().await;
     let database = database(&server).await;
     let (one, other) = (store(database.config()).await, store(database.config()).await);
-    let first = engine(&one).register::<Waits>().start().await.expect("starts");
-    let second = engine(&other).register::<Waits>().start().await.expect("starts");
+    let first = engine(&one).register::<Waits>().register::<Runs>().start().await.expect("starts");
+    let second = engine(&other).register::<Waits>().register::<Runs>().start().await.expect("starts");
     let (here, there) = (first.client(), second.client());
     let model = here.start::<Waits>(id("model"), &(), StartOptions::default()).await.expect("starts");
     there.signal(&id("model"), "go", &1, None).await.expect("is told");
@@ -440,6 +441,17 @@ async fn what_was_left_for_an_execution_that_is_gone_is_not_for_the_next_of_its_
     let handle = here.start::<Waits>(id("waits"), &(), StartOptions::default()).await.expect("starts");
     there.signal(&id("waits"), "go", &2, None).await.expect("is told");
     assert_eq!(timeout(LONG, handle.result()).await, Ok(Ok(2)));
+    // Nor does it count against the next.
+    leave(&one, "runs", &copies(&one, "model", 100..100 + u128::from(HELD)).await).await;
+    let handle = here.start::<Runs>(id("runs"), &vec![], StartOptions::default()).await.expect("starts");
+    let runs = id("runs");
+    let numbers = [1, 99].map(|number| (number, there.clone()));
+    let told = join_all(numbers.map(|(number, there)| {
+        let runs = runs.clone();
+        async move { there.signal(&runs, "number", &number, None).await }
+    }));
+    assert_eq!(told.await, [Ok(()), Ok(())]);
+    assert_eq!(timeout(LONG, handle.result()).await, Ok(Ok(vec![1])));
 }
 
 /// Counts signals, once the test says so.
@@ -514,9 +526,17 @@ async fn who_waits_elsewhere_for_one_that_is_removed_at_once_is_told_soon() {
         let name = id(&format!("waits-{round}"));
         first.client().start::<Waits>(name.clone(), &(), StartOptions::default()).await.expect("starts");
         let watcher = second.client().handle::<Waits>(&name);
+        let asking = second.client();
         let (ended, told) = tokio::join!(timeout(LEASE * 25, watcher.result()), async {
             sleep(LEASE / 2).await;
-            first.client().signal(&name, "go", &round, None).await
+            let told = first.client().signal(&name, "go", &round, None).await;
+            // Whoever speaks to it meanwhile keeps nobody from being told.
+            let until = Instant::now() + LEASE * 5;
+            while Instant::now() < until {
+                let _ = asking.signal(&name, "other", &0, None).await;
+                sleep(LEASE / 10).await;
+            }
+            told
         });
         told.expect("is told");
         let is_told = match ended.expect("is told") {
@@ -526,4 +546,108 @@ async fn who_waits_elsewhere_for_one_that_is_removed_at_once_is_told_soon() {
         };
         assert!(is_told);
     }
+}
+
+/// Waits for a child, and when it is cancelled for a signal.
+struct CleansUp;
+
+impl Workflow for CleansUp {
+    type Input = ();
+    type Output = u32;
+    const TYPE: &'static str = "cleans-up";
+
+    async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
+        let child = ctx.child::<Waits>(id("child"), &())?.await;
+        assert!(child.is_err(), "nobody signals it");
+        ctx.shield(ctx.signal("go")).await
+    }
+}
+
+#[tokio::test]
+async fn what_stands_in_an_inbox_behind_a_cancellation_is_not_taken_before_it() {
+    let server = server().await;
+    let database = database(&server).await;
+    let (one, other) = (store(database.config()).await, store(database.config()).await);
+    let first = engine(&one).register::<Waits>().register::<CleansUp>().start().await.expect("starts");
+    let second = engine(&other).register::<Waits>().register::<CleansUp>().start().await.expect("starts");
+    let (here, there) = (first.client(), second.client());
+    let model = here.start::<Waits>(id("model"), &(), StartOptions::default()).await.expect("starts");
+    there.signal(&id("model"), "go", &7, None).await.expect("is told");
+    assert_eq!(timeout(LONG, model.result()).await, Ok(Ok(7)));
+    let signal = copies(&one, "model", 1..2).await.remove(0);
+    let cancel = NewEvent::new(EventType::new("workflow.message").expect("valid"), "").with_metadata(vec![1, 1]);
+    let handle = here.start::<CleansUp>(id("parent"), &(), StartOptions::default()).await.expect("starts");
+    while kinds(&one, "child").await.is_empty() {
+        sleep(millis(5)).await;
+    }
+    leave(&one, "parent", &[cancel, signal]).await;
+    assert_eq!(timeout(LONG, handle.result()).await, Ok(Ok(7)));
+    let journal = kinds(&one, "parent").await;
+    let place = |kind: &str| journal.iter().position(|one| one == kind);
+    assert!(place("cancel.requested") < place("signalled"), "{journal:?}");
+    assert!(place("cancel.requested").is_some(), "{journal:?}");
+}
+
+/// Reads some signals in its first run, and in its second as many as are left.
+struct ReadsOn;
+
+impl Workflow for ReadsOn {
+    type Input = (u32, u32);
+    type Output = u32;
+    const TYPE: &'static str = "reads-on";
+
+    async fn run(ctx: Ctx, (first, second): (u32, u32)) -> Result<u32, WorkflowError> {
+        for _ in 0..first {
+            ctx.signal::<u32>("go").await?;
+        }
+        if second == 0 { Ok(first) } else { Err(ctx.continue_as_new(&(second, 0))) }
+    }
+}
+
+#[tokio::test]
+async fn what_was_held_back_in_an_inbox_is_for_the_next_run() {
+    let server = server().await;
+    let database = database(&server).await;
+    let (one, other) = (store(database.config()).await, store(database.config()).await);
+    let first = engine(&one).register::<Waits>().register::<ReadsOn>().start().await.expect("starts");
+    let second = engine(&other).register::<Waits>().start().await.expect("starts");
+    let here = first.client();
+    let model = here.start::<Waits>(id("model"), &(), StartOptions::default()).await.expect("starts");
+    second.client().signal(&id("model"), "go", &1, None).await.expect("is told");
+    assert_eq!(timeout(LONG, model.result()).await, Ok(Ok(1)));
+    let (read, more) = (HELD / 4, 500);
+    let options = StartOptions::default().delay(Duration::from_secs(4));
+    let handle = here.start::<ReadsOn>(id("reads-on"), &(read, HELD + more - read), options).await.expect("starts");
+    leave(&one, "reads-on", &copies(&one, "model", 1..1 + u128::from(HELD + more)).await).await;
+    assert_eq!(timeout(LONG, handle.result()).await, Ok(Ok(HELD + more - read)));
+}
+
+/// Awaits what is not its context's.
+struct Foreign;
+
+impl Workflow for Foreign {
+    type Input = ();
+    type Output = ();
+    const TYPE: &'static str = "foreign";
+
+    async fn run(_: Ctx, (): ()) -> Result<(), WorkflowError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_start_in_the_place_of_one_that_is_parked_elsewhere_says_so() {
+    let server = server().await;
+    let database = database(&server).await;
+    let (one, other) = (store(database.config()).await, store(database.config()).await);
+    let first = engine(&one).register::<Foreign>().start().await.expect("starts");
+    let second = engine(&other).register::<Foreign>().start().await.expect("starts");
+    first.client().start::<Foreign>(id("foreign"), &(), StartOptions::default()).await.expect("starts");
+    while first.client().list(&Filter::parked()).await.expect("is listed").is_empty() {
+        sleep(millis(5)).await;
+    }
+    let options = StartOptions::default().conflict(Conflict::Terminate);
+    let client = second.client();
+    let started = timeout(LONG, client.start::<Foreign>(id("foreign"), &(), options)).await.expect("is answered");
+    assert!(matches!(started, Err(Error::Elsewhere(_))));
 }

@@ -2,12 +2,13 @@
 
 mod on_postgres;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_orchestrator::{
-    Conflict, Ctx, Error, ErrorCode, HandleError, RetryPolicy, StartOptions, StepError, Workflow, WorkflowError,
-    WorkflowState,
+    Boundary, Conflict, Ctx, Error, ErrorCode, HandleError, RetryPolicy, StartOptions, StepError, Workflow,
+    WorkflowError, WorkflowState,
 };
 use event_store::{EventStore as _, MemoryStore};
 use on_postgres::{LEASE, count, database, engine, id, kinds, server, store};
@@ -92,13 +93,20 @@ async fn start_three_steps_and_end_are_four_appends_on_postgresql_too() {
     let server = server().await;
     let database = database(&server).await;
     let store = store(database.config()).await;
-    let engine = engine(&store).register::<Three>().start().await.expect("starts");
+    let appends = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&appends);
+    let counts = move |at| {
+        counted.fetch_add(u32::from(at == Boundary::BeforeAppend), Ordering::SeqCst);
+    };
+    let engine = engine(&store).register::<Three>().at_boundaries(counts).start().await.expect("starts");
     let before = store.head().await.expect("a head").map_or(0, |head| head.get());
     let handle = engine.client().start::<Three>(id("t"), &1, StartOptions::default()).await.expect("starts");
     assert_eq!(handle.result().await.expect("ends"), 4);
     let kinds = kinds(&store, "t").await;
     assert_eq!(kinds, ["started", "step.completed", "step.completed", "step.completed", "completed"]);
     assert_eq!(store.head().await.expect("a head").map_or(0, |head| head.get()) - before, 5);
+    // Each of which is one round trip: a call of a function.
+    assert_eq!(appends.load(Ordering::SeqCst), 4);
     engine.shutdown(Duration::from_secs(1)).await;
 }
 

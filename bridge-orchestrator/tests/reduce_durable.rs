@@ -257,6 +257,10 @@ fn a_state_too_large_for_a_snapshot_stops_no_call() {
         written.iter().filter(|event| event.as_ref().expect("readable").event_type().as_str() == "REDUCER_SNAPSHOT");
     assert!((1..20).contains(&snapshots.count()), "as long as they fit");
     assert_eq!(seen(open(2).reducer().expect("there")), state);
+    // Only what a snapshot that is there stands for may go.
+    let end = block_on(EventStore::stream_version(&store, reducer.stream())).expect("readable").expect("written");
+    assert!(block_on(reducer.truncate(end)).expect("truncated") > 0);
+    assert_eq!(seen(open(2).reducer().expect("there")), state);
 }
 
 proptest! {

@@ -44,6 +44,18 @@ async fn five_failures_open_the_breaker_for_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_panics_has_failed() {
+    let stamper = Stamper::failing(vec![Fault::Panics; 5]);
+    let services = Arc::new(services(&stamper).stamp_retries(0, Duration::ZERO).build().expect("in range"));
+    let engine = engine(&store()).register::<Stamping>().service(Arc::clone(&services)).start().await.expect("starts");
+    for number in 0..5 {
+        let failed = run::<Stamping>(&engine.client(), &format!("w-{number}"), &Request::of("x")).await;
+        assert!(matches!(failed, Err(HandleError::Failed(_))), "{failed:?}");
+    }
+    assert_eq!(services.breaker(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_service_refuses_is_no_fault_of_its_own() {
     let refuses = Fault::Says(ServiceError::Invalid("no".to_owned()));
     let services = services(&Stamper::failing(vec![refuses; 9])).build().expect("in range");

@@ -127,7 +127,8 @@ impl<S: EventStore> Client<S> {
     /// Starts an execution of `W`. It is in the journal when this returns.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`], [`Error::Unregistered`], [`Error::Codec`], [`Error::PayloadTooLarge`], [`Error::Append`], [`Error::ShutDown`].
+    /// [`Error::AlreadyExists`], [`Error::Unregistered`], [`Error::Codec`], [`Error::PayloadTooLarge`], [`Error::Append`], [`Error::ShutDown`];
+    /// with [`Conflict::Terminate`] also [`Error::Elsewhere`], if another process has not ended the one that exists within three leases.
     ///
     /// # Cancellation
     /// Once polled, it may start although the future is dropped.
@@ -263,7 +264,12 @@ impl<S: EventStore> Client<S> {
             Standing::Ended(_) | Standing::Refused(_) => Some(Ok(())),
             Standing::Released => Some(Err(Error::ShutDown)),
         });
-        ended.await
+        // One that is parked elsewhere is not reached.
+        let longest = self.core.shared.as_ref().map_or(Duration::MAX, |shared| shared.duration * 3);
+        match tokio::time::timeout(longest, ended).await {
+            Ok(ended) => ended,
+            Err(_) => Err(Error::Elsewhere(id.clone())),
+        }
     }
 
     async fn tell(

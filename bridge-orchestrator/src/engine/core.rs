@@ -32,8 +32,10 @@ use crate::error::{Error, ErrorCode};
 use crate::workflow::{ExecutionId, Failure, panic_message};
 
 pub(super) const SHARDS: usize = 16;
-/// Before a child is asked again that gave no answer to its cancellation.
-const CANCEL_PAUSE: Duration = Duration::from_millis(50);
+/// Before a child is looked for again, or asked again that gave no answer to its cancellation.
+const CHILD_PAUSE: Duration = Duration::from_millis(50);
+/// How often a child that is not there is looked for before it is cancelled.
+const CHILD_LOOKS: u32 = 20;
 /// See [`Core::stopping`].
 pub(super) const SHUT_DOWN: u8 = 3;
 
@@ -286,22 +288,46 @@ impl<S: EventStore> Core<S> {
 
     /// Starts an execution. The answer is there when its start is in the journal.
     pub(super) async fn start(self: &Arc<Self>, id: &ExecutionId, started: Started) -> Result<Arc<Execution>, Error> {
-        if self.stopping.load(Ordering::Acquire) != 0 {
-            return Err(Error::ShutDown);
+        self.begun(self.begin(id, started)).await
+    }
+
+    fn begin(self: &Arc<Self>, id: &ExecutionId, started: Started) -> Begun {
+        if self.is_stopping() {
+            return Begun::Not;
         }
         let (execution, is_new) = self.find_or_add(id);
         if !is_new {
-            return Err(Error::AlreadyExists(id.clone()));
+            return Begun::Known(execution, started);
         }
         self.spawn(&execution, Begin::New(Box::new(started)));
-        execution
-            .when(|standing| match standing {
+        Begun::New(execution)
+    }
+
+    async fn begun(self: &Arc<Self>, mut begun: Begun) -> Result<Arc<Execution>, Error> {
+        loop {
+            let (known, started) = match begun {
+                Begun::Not => return Err(Error::ShutDown),
+                Begun::New(execution) => {
+                    let is_started = execution.when(|standing| match standing {
+                        Standing::Starting => None,
+                        Standing::Refused(error) => Some(Err(error.clone())),
+                        _ => Some(Ok(())),
+                    });
+                    return is_started.await.map(|()| execution);
+                }
+                Begun::Known(known, started) => (known, started),
+            };
+            // Somebody may only have asked whether there is one.
+            let is_none = known.when(|standing| match standing {
                 Standing::Starting => None,
-                Standing::Refused(error) => Some(Err(error.clone())),
-                _ => Some(Ok(())),
-            })
-            .await?;
-        Ok(execution)
+                Standing::Refused(error) => Some(!matches!(error, Error::AlreadyExists(_))),
+                _ => Some(false),
+            });
+            if !is_none.await {
+                return Err(Error::AlreadyExists(known.id().clone()));
+            }
+            begun = self.begin(known.id(), started);
+        }
     }
 
     /// Starts a child, or finds the one that was started, and tells its parent of its end.
@@ -323,30 +349,37 @@ impl<S: EventStore> Core<S> {
             input: start.input,
         };
         let id = start.id;
+        // From now on it can be cancelled.
+        let begun = core.begin(&id, started.clone());
         let runtime = core.runtime.clone();
         runtime.spawn(async move {
-            let outcome = core.child_outcome(&id, started).await;
+            let outcome = core.child_outcome(&id, begun, started.parent).await;
             let Some(outcome) = outcome else { return };
             let _ = parent.send(Mail::ChildDone { seq, child: id, outcome, run });
         });
     }
 
     /// `None` if its end is not for this process to see.
-    pub(super) async fn child_outcome(
+    async fn child_outcome(
         self: &Arc<Self>,
         id: &ExecutionId,
-        started: Started,
+        begun: Begun,
+        parent: Option<(String, u32)>,
     ) -> Option<Result<Bytes, Failure>> {
-        let parent = started.parent.clone();
-        let child = match self.start(id, started).await {
+        let child = match self.begun(begun).await {
             Ok(child) => child,
-            Err(Error::AlreadyExists(_)) => match self.parent_of(id).await {
-                Ok(found) if found == parent => self.attach(id),
-                Ok(_) => {
-                    let message = format!("an execution {id} exists, and is nobody's child here");
-                    return Some(Err(Failure::new(ErrorCode::Conflict, message)));
+            Err(Error::AlreadyExists(_)) => loop {
+                match self.parent_of(id).await {
+                    Ok(found) if found == parent => break self.attach(id),
+                    Ok(_) => {
+                        let message = format!("an execution {id} exists, and is nobody's child here");
+                        return Some(Err(Failure::new(ErrorCode::Conflict, message)));
+                    }
+                    // It waits for a person, and so does its parent.
+                    Err(Error::Malformed { .. }) => break self.attach(id),
+                    Err(_) if self.is_stopping() => return None,
+                    Err(_) => tokio::time::sleep(CHILD_PAUSE).await,
                 }
-                Err(_) => return None,
             },
             Err(Error::ShutDown) => return None,
             Err(error) => return Some(Err(Failure::new(error.code(), error.to_string()))),
@@ -361,8 +394,12 @@ impl<S: EventStore> Core<S> {
             .await
     }
 
-    pub(super) async fn parent_of(&self, id: &ExecutionId) -> Result<Option<(String, u32)>, Error> {
+    async fn parent_of(&self, id: &ExecutionId) -> Result<Option<(String, u32)>, Error> {
         Ok(super::journal::read(&self.store, &id.stream()).await?.and_then(|history| history.started.parent))
+    }
+
+    async fn is_not_there(&self, id: &ExecutionId) -> bool {
+        matches!(super::journal::read(&self.store, &id.stream()).await, Ok(None))
     }
 
     /// Cancels `children`, then sends `execution` its own cancellation: the children come first, so that none is left behind.
@@ -376,6 +413,7 @@ impl<S: EventStore> Core<S> {
         let runtime = core.runtime.clone();
         runtime.spawn(async move {
             for child in children {
+                let mut looked_for = 0;
                 // Without an answer it is asked again: the parent is not cancelled before its child is.
                 loop {
                     let (sender, answer) = oneshot::channel();
@@ -385,10 +423,15 @@ impl<S: EventStore> Core<S> {
                         Err(error) => Err(error),
                     };
                     match told {
+                        // It is about to start, or will not.
+                        Err(Error::NotFound(_)) if looked_for < CHILD_LOOKS && core.is_not_there(&child).await => {
+                            looked_for += 1;
+                            tokio::time::sleep(CHILD_PAUSE).await;
+                        }
                         // One that has ended needs no cancellation, and one that is parked goes on with it when it is put back to work.
                         Ok(()) | Err(Error::NotFound(_) | Error::Parked(_)) => break,
                         Err(_) if core.is_stopping() => return,
-                        Err(_) => tokio::time::sleep(CANCEL_PAUSE).await,
+                        Err(_) => tokio::time::sleep(CHILD_PAUSE).await,
                     }
                 }
                 told.push(child);
@@ -396,6 +439,16 @@ impl<S: EventStore> Core<S> {
             let _ = execution.send(Mail::Cancel { cause, told, done });
         });
     }
+}
+
+/// What became of the wish to start an execution.
+enum Begun {
+    /// The engine shuts down.
+    Not,
+    /// Its start is on its way to the journal.
+    New(Arc<Execution>),
+    /// There is one, or somebody looks whether there is.
+    Known(Arc<Execution>, Started),
 }
 
 fn refuse(mail: Mail, error: Error) {

@@ -28,7 +28,7 @@ use super::journal::{Broken, History, Journal};
 use super::lease::Lease;
 use super::load::load;
 use super::observe::{Seen, observe};
-use super::receive::{MAX_SIGNAL_IDS, Reading};
+use super::receive::{Arrivals, HeldBack, MAX_SIGNAL_IDS, Reading};
 use super::record::{Cause, Record, Started};
 use super::slots::{Command, NonDeterminism, Slots};
 use super::steps::{Prepared, Steps};
@@ -139,12 +139,13 @@ pub(super) struct Driver<S> {
     /// What the function has asked for, not begun yet.
     held: Vec<Command>,
     steps: Steps,
-    /// What came and is not delivered yet.
-    pub(super) arrivals: VecDeque<Arrival>,
+    pub(super) arrivals: Arrivals,
     /// What is delivered and not appended yet.
     pub(super) outbox: Vec<(Record, Timestamp)>,
     /// Who waits for the outbox to be appended.
     pub(super) waiting: Vec<oneshot::Sender<Result<(), Error>>>,
+    /// Who waits for all that has arrived to be appended.
+    pub(super) waiting_for_all: Vec<oneshot::Sender<Result<(), Error>>>,
     alarms: BinaryHeap<Reverse<(Timestamp, Alarm)>>,
     sleep: Option<Pin<Box<Sleep>>>,
     pub(super) signals: VecDeque<u128>,
@@ -154,8 +155,7 @@ pub(super) struct Driver<S> {
     /// How many messages of the inbox were taken, and whether it is being read.
     pub(super) inbox: u64,
     pub(super) reading: Reading,
-    /// Signals stay in the inbox until the function has read some of those that it has.
-    pub(super) is_crowded: bool,
+    pub(super) held_back: HeldBack,
     /// Where the execution began in the store.
     pub(super) since: u64,
     /// Attempts that the journal knows of.
@@ -194,9 +194,10 @@ impl<S: EventStore> Driver<S> {
             journal,
             held: Vec::new(),
             steps: Steps::new(&core.budgets),
-            arrivals: VecDeque::new(),
+            arrivals: Arrivals::default(),
             outbox: Vec::new(),
             waiting: Vec::new(),
+            waiting_for_all: Vec::new(),
             alarms,
             sleep: None,
             known_signals: signals[signals.len().saturating_sub(MAX_SIGNAL_IDS)..].iter().copied().collect(),
@@ -205,7 +206,7 @@ impl<S: EventStore> Driver<S> {
             inbox,
             since,
             reading: Reading::Not,
-            is_crowded: false,
+            held_back: HeldBack::Nothing,
             failed_attempts: HashMap::new(),
             end: None,
         };
@@ -370,7 +371,7 @@ impl<S: EventStore> Driver<S> {
             self.deliver_new(record, at);
         }
         if self.end.is_some() {
-            for arrival in self.arrivals.drain(..) {
+            for arrival in self.arrivals.take() {
                 if let Some(done) = arrival.done {
                     let _ = done.send(Err(Error::NotFound(self.execution.id().clone())));
                 }
@@ -435,7 +436,7 @@ impl<S: EventStore> Driver<S> {
             unread.into_iter().map(|(name, id, payload)| (Record::Signalled { name, id, payload, inbox: 0 }, at));
         let mut records: Vec<_> = signals.collect();
         // What has arrived and was not delivered belongs to the next run, but for answers to this one.
-        for Arrival { record, at, done } in mem::take(&mut self.arrivals) {
+        for Arrival { record, at, done } in self.arrivals.take() {
             self.waiting.extend(done);
             if matches!(record, Record::Signalled { .. } | Record::CancelRequested { .. }) {
                 records.push((record, at));
@@ -533,6 +534,9 @@ impl<S: EventStore> Driver<S> {
         for done in self.waiting.drain(..) {
             let _ = done.send(Ok(()));
         }
+        if self.arrivals.is_empty() {
+            self.waiting_for_all.drain(..).for_each(|done| drop(done.send(Ok(()))));
+        }
     }
 
     /// Begins what the function has asked for: all that led to it is in the journal.
@@ -555,10 +559,10 @@ impl<S: EventStore> Driver<S> {
     }
 
     fn close(&mut self, end: End) -> End {
-        for done in self.waiting.drain(..) {
+        for done in self.waiting.drain(..).chain(self.waiting_for_all.drain(..)) {
             let _ = done.send(Err(Error::ShutDown));
         }
-        for done in self.arrivals.drain(..).filter_map(|arrival| arrival.done) {
+        for done in self.arrivals.take().into_iter().filter_map(|arrival| arrival.done) {
             let _ = done.send(Err(Error::ShutDown));
         }
         end

@@ -87,11 +87,17 @@ impl Message {
     }
 }
 
-/// Leaves `message` for the owner of the execution; its place, or 0 if it is not known. A signal's id is its event's, so that it is left once.
-pub(super) async fn leave<S: EventStore>(store: &S, id: &ExecutionId, message: &Message) -> Result<u64, Error> {
+/// Leaves `message` for the owner of the execution that began at `since` in the store; its place, or 0 if it is not known. A signal's event has an id
+/// that is made of its own, so that it is left once.
+pub(super) async fn leave<S: EventStore>(
+    store: &S,
+    id: &ExecutionId,
+    since: u64,
+    message: &Message,
+) -> Result<u64, Error> {
     let event_id = match message {
         Message::Signal { id: signal, .. } => {
-            let name = format!("{id}\u{1f}{signal}");
+            let name = format!("{id}\u{1f}{since}\u{1f}{signal}");
             EventId::from_u128(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).as_u128())
         }
         Message::Cancel | Message::Terminate => EventId::from_u128(uuid::Uuid::now_v7().as_u128()),

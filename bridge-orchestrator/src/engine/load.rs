@@ -60,6 +60,8 @@ pub(super) async fn load<S: EventStore>(
                 let taken = StreamVersion::new(history.inbox);
                 let _ = core.store.truncate_stream(&inbox::stream(execution.id()), taken).await;
             }
+            // What the run before has left in the inbox is this one's.
+            let _ = execution.send(Mail::Look);
             (history, journal)
         }
         Begin::Resume => claim(core, execution, &lease).await?,

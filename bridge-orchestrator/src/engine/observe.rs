@@ -1,9 +1,10 @@
 //! An execution that another process has in hand, as seen from here: what is asked of it is left in its inbox, and its end is waited for.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use event_store::EventStore;
@@ -11,7 +12,7 @@ use event_store::EventStore;
 use super::core::Core;
 use super::execution::{Execution, Mail, Standing};
 use super::inbox::{self, Message};
-use super::journal;
+use super::journal::{self, History};
 use super::slots::MAX_UNREAD_SIGNALS;
 use crate::error::Error;
 use crate::workflow::Failure;
@@ -35,20 +36,12 @@ pub(super) async fn observe<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<
     let _watching = core.watch_ends().await;
     execution.stands(Standing::Elsewhere);
     let stream = execution.id().stream();
-    // A journal is looked at after so long although nothing was told: nobody tells of what retention has removed before it was read.
+    // Nobody tells of what retention has removed before it was read.
     let longest_silence = core.shared.as_ref().map_or(Duration::MAX, |shared| shared.duration * 2);
-    let mut inbox = Filled::default();
+    let mut inbox: Option<Filled> = None;
     loop {
-        inbox.taken = match journal::read(&core.store, &stream).await {
-            Ok(Some(history)) => {
-                if let Some(end) = history.end {
-                    return Seen::Ended(end);
-                }
-                if !core.is_elsewhere(history.owner).await.unwrap_or(true) {
-                    return Seen::LookAgain;
-                }
-                history.inbox
-            }
+        let history = match journal::read(&core.store, &stream).await {
+            Ok(Some(history)) => history,
             Ok(None) => return Seen::Gone,
             Err(Error::Malformed { .. }) => return Seen::LookAgain,
             Err(_) => {
@@ -56,38 +49,63 @@ pub(super) async fn observe<S: EventStore>(core: &Arc<Core<S>>, execution: &Arc<
                 continue;
             }
         };
-        inbox.left = inbox.taken.max(inbox.left);
+        let inbox = inbox.get_or_insert_with(|| Filled::of(&history));
+        if inbox.since != history.since {
+            // Another execution of the same id.
+            return Seen::Gone;
+        }
+        if let Some(end) = history.end {
+            return Seen::Ended(end);
+        }
+        if !core.is_elsewhere(history.owner).await.unwrap_or(true) {
+            return Seen::LookAgain;
+        }
+        let mut silence = pin!(tokio::time::sleep(longest_silence));
         loop {
-            let letter = poll_fn(|_| {
+            let letter = poll_fn(|cx| {
                 if core.lets_go(false) {
                     return Poll::Ready(None);
                 }
-                execution.next_mail().map_or(Poll::Pending, |mail| Poll::Ready(Some(mail)))
+                if let Some(mail) = execution.next_mail() {
+                    return Poll::Ready(Some(mail));
+                }
+                silence.as_mut().poll(cx).map(|()| Some(Mail::Look))
             });
-            match tokio::time::timeout(longest_silence, letter).await {
-                Ok(None) => return Seen::Released,
-                Ok(Some(Mail::Look)) | Err(_) => break,
-                Ok(Some(mail)) => inbox.pass_on(core, execution, mail).await,
+            match letter.await {
+                None => return Seen::Released,
+                Some(Mail::Look) => break,
+                Some(mail) => inbox.pass_on(core, execution, mail).await,
+            }
+            if silence.is_elapsed() {
+                break;
             }
         }
     }
 }
 
 /// How far the inbox of another process's execution is filled, as seen from here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Filled {
-    /// So many messages its owner has taken.
+    /// Where the execution began in the store.
+    since: u64,
+    /// So many messages were taken, or are nothing to it.
     taken: u64,
     /// So many were left.
     left: u64,
+    /// It was full when it was last looked at.
+    full_at: Option<Instant>,
 }
 
 impl Filled {
+    fn of(history: &History) -> Self {
+        Self { since: history.since, taken: history.inbox, left: history.inbox, full_at: None }
+    }
+
     /// Leaves `mail` in the inbox, and says so; a signal for which there is no room is refused.
     async fn pass_on<S: EventStore>(&mut self, core: &Core<S>, execution: &Execution, mail: Mail) {
         let Some(message) = Message::of(&mail) else { return };
         let told = match self.has_room(core, execution, &message).await {
-            Ok(true) => inbox::leave(&core.store, execution.id(), &message).await.map(|place| {
+            Ok(true) => inbox::leave(&core.store, execution.id(), self.since, &message).await.map(|place| {
                 self.left = self.left.max(place);
             }),
             Ok(false) => Err(Error::Busy("too many signals are unread")),
@@ -107,13 +125,21 @@ impl Filled {
         execution: &Execution,
         message: &Message,
     ) -> Result<bool, Error> {
-        let is_full = |filled: &Self| filled.left >= filled.taken + MAX_UNREAD_SIGNALS as u64;
-        if !matches!(message, Message::Signal { .. }) || !is_full(self) {
+        let may_be_full = self.left >= self.taken + MAX_UNREAD_SIGNALS as u64;
+        if !matches!(message, Message::Signal { .. }) || !may_be_full {
             return Ok(true);
         }
-        // Some may have been taken since it was last looked at.
-        let history = journal::read(&core.store, &execution.id().stream()).await?;
-        self.taken = history.map_or(self.left, |history| history.inbox);
-        Ok(!is_full(self))
+        if self.full_at.is_some_and(|at| at.elapsed() < PAUSE) {
+            return Ok(false);
+        }
+        // Some may have been taken since it was last looked at, or were meant for another execution.
+        let Some(history) = journal::read(&core.store, &execution.id().stream()).await? else {
+            return Err(Error::NotFound(execution.id().clone()));
+        };
+        let waiting = inbox::read(&core.store, execution.id(), history.inbox, self.since).await?.len();
+        self.taken = self.left.saturating_sub(waiting as u64);
+        let is_full = waiting >= MAX_UNREAD_SIGNALS;
+        self.full_at = is_full.then(Instant::now);
+        Ok(!is_full)
     }
 }

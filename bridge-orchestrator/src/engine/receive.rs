@@ -1,5 +1,6 @@
 //! What comes to an execution from outside of its function: signals, cancellations, ends of children, messages of its inbox.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,52 @@ pub(super) const MAX_SIGNAL_IDS: usize = 1_024;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Bytes of signals that the function has not read, at most, but for the last one's: a continue-as-new carries them over in one append.
+const MAX_UNREAD_BYTES: usize = 16 << 20;
+
+/// What came and is not delivered yet.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    queue: VecDeque<Arrival>,
+    /// Of their values.
+    bytes: usize,
+}
+
+impl Arrivals {
+    pub(super) fn push_back(&mut self, arrival: Arrival) {
+        self.bytes += arrival.record.value_bytes();
+        self.queue.push_back(arrival);
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Arrival> {
+        let arrival = self.queue.pop_front()?;
+        self.bytes -= arrival.record.value_bytes();
+        Some(arrival)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn take(&mut self) -> VecDeque<Arrival> {
+        mem::take(self).queue
+    }
+}
+
+/// What stays in the inbox for the time being, and so does all that is behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldBack {
+    Nothing,
+    /// Signals, until the function has read half of those that it has.
+    Signals,
+    /// What is behind a cancellation of which children are being told.
+    BehindCancellation,
+}
+
 /// Whether the inbox is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -34,13 +81,13 @@ pub(super) enum Reading {
 impl<S: EventStore> Driver<S> {
     pub(super) fn receive(&mut self, mail: Mail) {
         match mail {
-            Mail::Signal { id, done, .. }
-                if self.unread_signals() >= MAX_UNREAD_SIGNALS && !self.known_signals.contains(&id) =>
-            {
+            Mail::Signal { id, done, .. } if self.is_full() && !self.known_signals.contains(&id) => {
                 let _ = done.send(Err(Error::Busy("too many signals are unread")));
             }
             Mail::Signal { name, id, payload, done } => self.signal(name, id, payload, (0, Some(done))),
-            Mail::Cancel { cause, told, done } => self.cancel(cause, &told, (0, done)),
+            Mail::Cancel { cause, told, done } => {
+                let _ = self.cancel(cause, &told, (0, done));
+            }
             Mail::Terminate { done } => self.terminate(Some(done)),
             Mail::Messages(messages) => {
                 let again = mem::replace(&mut self.reading, Reading::Not) == Reading::AndAgain;
@@ -65,7 +112,7 @@ impl<S: EventStore> Driver<S> {
     fn signal(&mut self, name: String, id: u128, payload: Bytes, (inbox, done): (u64, Option<Done>)) {
         if self.known_signals.contains(&id) {
             // It is in the journal, or on its way there with what else has arrived.
-            self.waiting.extend(done);
+            self.waiting_for_all.extend(done);
             return;
         }
         self.known_signals.insert(id);
@@ -77,20 +124,23 @@ impl<S: EventStore> Driver<S> {
         self.arrivals.push_back(Arrival { record, at: self.core.clock.now(), done });
     }
 
-    fn cancel(&mut self, cause: Cause, told: &[ExecutionId], (inbox, done): (u64, Option<Done>)) {
+    /// Cancels the execution, its children first. Whether that is done: it is not while there are children to be told.
+    fn cancel(&mut self, cause: Cause, told: &[ExecutionId], (inbox, done): (u64, Option<Done>)) -> bool {
         let (is_cancelled, mut children) = {
             let slots = self.execution.slots();
             (slots.is_cancelled(), slots.children_to_cancel())
         };
         children.retain(|child| !told.contains(child));
         if is_cancelled {
-            self.waiting.extend(done);
+            self.waiting_for_all.extend(done);
         } else if children.is_empty() {
             let record = Record::CancelRequested { cause, inbox };
             self.arrivals.push_back(Arrival { record, at: self.core.clock.now(), done });
         } else {
             Core::cancel_children(&self.core, &self.execution, children, (cause, told.to_vec(), done));
+            return false;
         }
+        true
     }
 
     fn terminate(&mut self, done: Option<Done>) {
@@ -100,40 +150,56 @@ impl<S: EventStore> Driver<S> {
         self.end = Some(End::Ended(Err(failure)));
     }
 
-    /// Signals that were taken and not read by the function.
-    fn unread_signals(&self) -> usize {
-        self.execution.slots().unread_signals() + self.arrivals.len()
+    /// Whether there are as many signals, or as many bytes of them, as may be that the function has not read.
+    fn is_full(&self) -> bool {
+        let (unread, bytes) = self.execution.slots().unread_signals();
+        unread + self.arrivals.len() >= MAX_UNREAD_SIGNALS || bytes + self.arrivals.bytes >= MAX_UNREAD_BYTES
     }
 
-    /// Has signals taken out of the inbox that were left there, when the function has read half of those that it had.
+    /// Has what was held back in the inbox taken, when there is no reason any more.
     pub(super) fn make_room(&mut self) {
-        if self.is_crowded && self.reading == Reading::Not && self.unread_signals() <= MAX_UNREAD_SIGNALS / 2 {
-            self.is_crowded = false;
+        let is_over = match self.held_back {
+            HeldBack::Nothing => false,
+            HeldBack::Signals => {
+                let (unread, bytes) = self.execution.slots().unread_signals();
+                unread <= MAX_UNREAD_SIGNALS / 2 && bytes <= MAX_UNREAD_BYTES / 2
+            }
+            HeldBack::BehindCancellation => self.execution.slots().is_cancelled(),
+        };
+        if is_over {
+            self.held_back = HeldBack::Nothing;
             self.look();
         }
     }
 
-    /// Takes a message out of the inbox. Signals for which there is no room stay there, and so does all that is behind them; a cancellation counts at
-    /// once all the same.
+    /// Takes a message out of the inbox, or leaves it there with all that is behind it: a cancellation then counts at once all the same.
     fn take(&mut self, place: u64, message: Message) {
         if self.end.is_some() || place <= self.inbox {
             return;
         }
-        if let Message::Signal { id, .. } = &message {
-            self.is_crowded |= self.unread_signals() >= MAX_UNREAD_SIGNALS && !self.known_signals.contains(id);
-        }
-        if self.is_crowded {
-            return match message {
-                Message::Signal { .. } => {}
-                Message::Cancel => self.cancel(Cause::Asked, &[], (0, None)),
-                Message::Terminate => self.terminate(None),
-            };
-        }
-        self.inbox = place;
         match message {
-            Message::Signal { name, id, payload } => self.signal(name, id, payload, (place, None)),
-            Message::Cancel => self.cancel(Cause::Asked, &[], (place, None)),
             Message::Terminate => self.terminate(None),
+            Message::Cancel => {
+                let is_in_turn = self.held_back == HeldBack::Nothing;
+                if self.held_back == HeldBack::BehindCancellation {
+                    return;
+                }
+                // What is behind it may not be in the journal before it is.
+                if !self.cancel(Cause::Asked, &[], (if is_in_turn { place } else { 0 }, None)) {
+                    self.held_back = HeldBack::BehindCancellation;
+                } else if is_in_turn {
+                    self.inbox = place;
+                }
+            }
+            Message::Signal { name, id, payload } => {
+                if self.held_back == HeldBack::Nothing && self.is_full() && !self.known_signals.contains(&id) {
+                    self.held_back = HeldBack::Signals;
+                }
+                if self.held_back == HeldBack::Nothing {
+                    self.inbox = place;
+                    self.signal(name, id, payload, (place, None));
+                }
+            }
         }
     }
 

@@ -194,6 +194,7 @@ pub(crate) struct Slots {
     /// What was delivered and not asked for, by name, with the signal's id.
     unread: HashMap<String, VecDeque<(u128, Bytes)>>,
     unread_count: usize,
+    unread_bytes: usize,
     cancelled: Option<Cause>,
     shields: u32,
     exposed: HashMap<String, Bytes>,
@@ -219,6 +220,7 @@ impl Slots {
             new_patches: Vec::new(),
             unread: HashMap::new(),
             unread_count: 0,
+            unread_bytes: 0,
             cancelled: None,
             shields: 0,
             exposed: HashMap::new(),
@@ -264,13 +266,14 @@ impl Slots {
         self.cancelled
     }
 
-    pub(crate) fn unread_signals(&self) -> usize {
-        self.unread_count
+    /// How many signals nobody has asked for, and the bytes of their payloads.
+    pub(crate) fn unread_signals(&self) -> (usize, usize) {
+        (self.unread_count, self.unread_bytes)
     }
 
     /// The signals that nobody has asked for: name, id, payload.
     pub(crate) fn take_unread(&mut self) -> Vec<(String, u128, Bytes)> {
-        self.unread_count = 0;
+        (self.unread_count, self.unread_bytes) = (0, 0);
         let unread = std::mem::take(&mut self.unread);
         let mut unread: Vec<_> = unread
             .into_iter()
@@ -368,6 +371,7 @@ impl Slots {
                     && let Some((_, payload)) = self.unread.get_mut(name).and_then(VecDeque::pop_front)
                 {
                     self.unread_count -= 1;
+                    self.unread_bytes -= payload.len();
                     slot.stage = Stage::Over;
                     return Poll::Ready(Ok(payload));
                 }
@@ -413,8 +417,9 @@ impl Slots {
                 match self.waits_for(&name) {
                     Some(slot) => slot.give(id, payload),
                     None => {
-                        self.unread.entry(name).or_default().push_front((id, payload));
                         self.unread_count += 1;
+                        self.unread_bytes += payload.len();
+                        self.unread.entry(name).or_default().push_front((id, payload));
                         None
                     }
                 }
@@ -549,6 +554,7 @@ impl Slots {
         } else {
             self.unread.entry(name.to_owned()).or_default().push_back((id, payload.clone()));
             self.unread_count += 1;
+            self.unread_bytes += payload.len();
         }
     }
 

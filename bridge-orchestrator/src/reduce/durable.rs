@@ -50,8 +50,10 @@ pub struct DurableReducer<S> {
     /// `None` where it may differ from the stream.
     reducer: Option<Reducer>,
     version: Option<StreamVersion>,
-    /// Where the last snapshot is, or where one was due and too large.
+    /// Where the last snapshot is.
     snapshot: Option<StreamVersion>,
+    /// Where one was last due: it may have been too large.
+    tried: Option<StreamVersion>,
     /// Sent, and not known to be applied or not. The reducer is ahead of the stream by it.
     pending: Option<Pending>,
 }
@@ -59,6 +61,9 @@ pub struct DurableReducer<S> {
 #[derive(Debug)]
 struct Pending {
     append: Append,
+    /// A snapshot is due.
+    is_due: bool,
+    /// It is the last event.
     has_snapshot: bool,
 }
 
@@ -124,8 +129,8 @@ impl<S: EventStore> DurableReducer<S> {
         snapshot_every: NonZeroU64,
     ) -> Result<Self, DurableError> {
         let stream = StreamId::new(&format!("reducer-{id}"))?;
-        let (reducer, version, snapshot, pending) = (None, None, None, None);
-        let mut this = Self { store, stream, options, snapshot_every, reducer, version, snapshot, pending };
+        let (reducer, version, snapshot, tried, pending) = (None, None, None, None, None);
+        let mut this = Self { store, stream, options, snapshot_every, reducer, version, snapshot, tried, pending };
         this.rebuild().await?;
         Ok(this)
     }
@@ -199,7 +204,7 @@ impl<S: EventStore> DurableReducer<S> {
         }
         let events = self.reduce(&input)?;
         let version = self.version.map_or(0, |version| version.get() + 1);
-        let since = version + events.len() as u64 - self.snapshot.map_or(0, |snapshot| snapshot.get() + 1);
+        let since = version + events.len() as u64 - self.tried.map_or(0, |tried| tried.get() + 1);
         self.prepare(events, since >= self.snapshot_every.get());
         self.send().await.map_err(DurableError::Append)
     }
@@ -221,7 +226,7 @@ impl<S: EventStore> DurableReducer<S> {
         }
         let expected = self.version.map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
         let append = Append::stream(self.stream.clone(), expected, events);
-        self.pending = Some(Pending { append, has_snapshot });
+        self.pending = Some(Pending { append, is_due: has_snapshot, has_snapshot });
     }
 
     /// Appends what is pending. If that is certain not to be applied, the state is to be made anew.
@@ -231,7 +236,7 @@ impl<S: EventStore> DurableReducer<S> {
             self.leave_out_snapshot();
             outcome = self.store.append(self.pending.as_ref().expect("prepared").append.clone()).await;
         }
-        let Pending { append, has_snapshot } = self.pending.as_ref().expect("prepared");
+        let Pending { append, is_due, has_snapshot } = self.pending.as_ref().expect("prepared");
         for _ in 0..REPEATS {
             if !matches!(outcome, Err(AppendError::Unknown(_))) {
                 break;
@@ -242,6 +247,9 @@ impl<S: EventStore> DurableReducer<S> {
             Ok(appended) => {
                 let version = last_version(&appended);
                 self.version = Some(version);
+                if *is_due {
+                    self.tried = Some(version);
+                }
                 if *has_snapshot {
                     self.snapshot = Some(version);
                 }
@@ -261,12 +269,12 @@ impl<S: EventStore> DurableReducer<S> {
     /// A state that has grown too large for the store does not keep calls from being written: the next rebuild reads more of them. Another snapshot is
     /// tried when it is due again.
     fn leave_out_snapshot(&mut self) {
-        let Some(Pending { append, has_snapshot: true }) = &self.pending else { return };
+        let Some(Pending { append, has_snapshot: true, .. }) = &self.pending else { return };
         let events: Vec<_> = append.new_events().map(|(_, event)| event).collect();
         let (_, events) = events.split_last().expect("the snapshot is among them");
         let expected = self.version.map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
         let append = Append::stream(self.stream.clone(), expected, events.to_vec());
-        self.pending = Some(Pending { append, has_snapshot: true });
+        self.pending = Some(Pending { append, is_due: true, has_snapshot: false });
     }
 
     /// Makes the state from the stream: its last snapshot, and the inputs after that.
@@ -294,7 +302,7 @@ impl<S: EventStore> DurableReducer<S> {
             let input: Input<'_> = self.decode(event)?;
             input.apply(&mut reducer).map_err(|error| self.malformed(event, &error))?;
         }
-        (self.reducer, self.version, self.snapshot) = (Some(reducer), last, snapshot);
+        (self.reducer, self.version, self.snapshot, self.tried) = (Some(reducer), last, snapshot, snapshot);
         Ok(())
     }
 

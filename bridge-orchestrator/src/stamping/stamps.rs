@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::counters::Counters;
 use super::service::{AnyStamping, ServiceError, Stamp, StampRequest};
-use crate::route::{CircuitBreaker, Retry, RetryBudget, RetryError};
+use crate::route::{CircuitBreaker, Permit, Retry, RetryBudget, RetryError};
 
 /// Stamps of one call of the service, at most.
 const BATCH: usize = 100;
@@ -74,10 +74,11 @@ impl Stamps {
             self.counters.refused.add();
             ServiceError::Failed(refused.to_string())
         })?;
+        let mut permit = ByPanic(Some(permit));
         self.counters.stamp_calls.add();
         let error = match timeout(limit, call).await {
             Ok(Ok(made)) => {
-                permit.succeeded();
+                permit.0.take().map(Permit::succeeded);
                 return Ok(made);
             }
             Ok(Err(error)) => error,
@@ -85,11 +86,22 @@ impl Stamps {
         };
         self.counters.stamp_failures.add();
         // A service that says what is wrong with a request does what it should.
-        if error.is_retryable() {
-            permit.failed(now());
-        } else {
-            permit.succeeded();
+        if let Some(permit) = permit.0.take() {
+            if error.is_retryable() { permit.failed(now()) } else { permit.succeeded() }
         }
         Err(error)
+    }
+}
+
+/// A call that panics has failed.
+struct ByPanic<'a>(Option<Permit<'a>>);
+
+impl Drop for ByPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(permit) = self.0.take()
+        {
+            permit.failed(Instant::now().into_std());
+        }
     }
 }

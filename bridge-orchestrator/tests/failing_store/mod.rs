@@ -1,13 +1,16 @@
-//! A store in memory whose appends can be made to fail.
+//! A store in memory whose appends and reads can be made to fail.
+#![allow(dead_code, reason = "each test uses what it needs")]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use event_store::{
     Append, AppendError, Appended, EventStore, MemoryStore, Position, Read, ReadError, RecordedEvent, RemoveError,
-    StreamId, StreamVersion, Subscribe, Subscription,
+    Source, StreamId, StreamVersion, Subscribe, Subscription,
 };
 use futures::Stream;
+use futures::future::Either;
+use futures::stream::once;
 
 /// What becomes of an append.
 #[derive(Debug, Clone, Copy)]
@@ -28,12 +31,26 @@ pub(crate) enum Fault {
 pub(crate) struct FailingStore {
     store: Arc<MemoryStore>,
     faults: Arc<Mutex<VecDeque<Fault>>>,
+    /// Whether the next reads of a stream are answered.
+    reads: Arc<Mutex<Option<(StreamId, VecDeque<bool>)>>>,
 }
 
 impl FailingStore {
     /// The next appends, in this order.
     pub(crate) fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().expect("not poisoned").extend(faults);
+    }
+
+    /// Whether the next reads of `stream` are answered, in this order.
+    pub(crate) fn answers_reads(&self, stream: StreamId, answers: impl IntoIterator<Item = bool>) {
+        *self.reads.lock().expect("not poisoned") = Some((stream, answers.into_iter().collect()));
+    }
+
+    fn answers(&self, read: &Read) -> bool {
+        match (&mut *self.reads.lock().expect("not poisoned"), read.source()) {
+            (Some((of, answers)), Source::Stream { id, .. }) if of == id => answers.pop_front().unwrap_or(true),
+            _ => true,
+        }
     }
 
     pub(crate) fn inner(&self) -> &MemoryStore {
@@ -62,7 +79,10 @@ impl EventStore for FailingStore {
     }
 
     fn read(&self, read: Read) -> impl Stream<Item = Result<RecordedEvent, ReadError>> + Send {
-        EventStore::read(&*self.store, read)
+        if !self.answers(&read) {
+            return Either::Left(once(async { Err(ReadError::Unavailable("down".to_owned())) }));
+        }
+        Either::Right(EventStore::read(&*self.store, read))
     }
 
     fn subscribe(&self, subscribe: Subscribe) -> Subscription {
