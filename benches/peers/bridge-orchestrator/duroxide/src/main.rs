@@ -26,6 +26,7 @@ fn main() -> ExitCode {
 }
 
 struct Duroxide {
+    provider: Arc<PostgresProvider>,
     runtime: Arc<Runtime>,
     client: Client,
 }
@@ -83,9 +84,8 @@ impl Orchestrates for Duroxide {
             observability: ObservabilityConfig { log_level: "error".to_owned(), ..ObservabilityConfig::default() },
             ..RuntimeOptions::default()
         };
-        let store = Arc::clone(&provider);
-        let runtime = Runtime::start_with_options(store, activities, orchestrations, options).await;
-        Ok(Self { runtime, client: Client::new(provider) })
+        let runtime = Runtime::start_with_options(Arc::clone(&provider) as _, activities, orchestrations, options).await;
+        Ok(Self { client: Client::new(Arc::clone(&provider) as _), provider, runtime })
     }
 
     async fn run(&self, id: &str, input: u64) -> u64 {
@@ -96,5 +96,6 @@ impl Orchestrates for Duroxide {
 
     async fn close(self) {
         self.runtime.shutdown(None).await;
+        self.provider.pool().close().await;
     }
 }
