@@ -84,7 +84,8 @@ impl Orchestrates for Duroxide {
             observability: ObservabilityConfig { log_level: "error".to_owned(), ..ObservabilityConfig::default() },
             ..RuntimeOptions::default()
         };
-        let runtime = Runtime::start_with_options(Arc::clone(&provider) as _, activities, orchestrations, options).await;
+        let runtime =
+            Runtime::start_with_options(Arc::clone(&provider) as _, activities, orchestrations, options).await;
         Ok(Self { client: Client::new(Arc::clone(&provider) as _), provider, runtime })
     }
 

@@ -24,8 +24,8 @@ impl Reduces for Columns {
     }
 }
 
-fn grouped(rows: &[Item<'_>]) -> PolarsResult<Vec<Group>> {
-    let texts = |name: &str, text: fn(&Item<'_>) -> &str| {
+fn grouped<'a>(rows: &[Item<'a>]) -> PolarsResult<Vec<Group>> {
+    let texts = |name: &str, text: fn(&Item<'a>) -> &'a str| {
         StringChunked::from_iter_values(name.into(), rows.iter().map(text)).into_column()
     };
     let sizes = UInt64Chunked::from_iter_values("bytes".into(), rows.iter().map(|row| row.file_size));
