@@ -111,12 +111,19 @@ impl<O: Orchestrates> Party<O> {
     }
 }
 
+/// A party on a database of its own.
+struct Seated<O: Orchestrates> {
+    setting: O::Setting,
+    database: Database,
+    party: Party<O>,
+}
+
 /// One operation is one workflow, from its start to its result: with one client its latency, with several what each takes of the time of all.
 pub(crate) fn measure<O: Orchestrates>(bench: &mut Bench, clients: u64) -> Result<(), BenchError> {
     bench.note(O::NOTE);
     let on = if clients == 1 { Setting::alone()? } else { Setting::threaded()? };
     bench.note(on.server.report().to_string());
-    let (setting, database, mut party) = on.runtime.block_on(fastest::<O>(&on, clients))?;
+    let Seated { setting, database, mut party } = on.runtime.block_on(fastest::<O>(&on, clients))?;
     bench.note(format!("{setting:?}"));
     bench.rounds(|| {
         let elapsed = on.runtime.block_on(party.round());
@@ -129,22 +136,22 @@ pub(crate) fn measure<O: Orchestrates>(bench: &mut Bench, clients: u64) -> Resul
     Ok(())
 }
 
-/// The setting that is the fastest with so many clients, and an engine that has it.
-async fn fastest<O: Orchestrates>(on: &Setting, clients: u64) -> Result<(O::Setting, Database, Party<O>), BenchError> {
-    let mut best: Option<(Duration, (O::Setting, Database, Party<O>))> = None;
+/// The party with the setting that is the fastest with so many clients.
+async fn fastest<O: Orchestrates>(on: &Setting, clients: u64) -> Result<Seated<O>, BenchError> {
+    let mut best: Option<(Duration, Seated<O>)> = None;
     for &setting in O::SETTINGS {
         let database = on.server.database().await.map_err(|error| BenchError::Invalid(error.to_string()))?;
         let mut party = Party::new(O::open(&database, setting).await.map_err(BenchError::Invalid)?, clients);
         // The first round opens connections and prepares statements.
         party.round().await;
         let time = party.round().await.min(party.round().await);
-        let found = (setting, database, party);
+        let seated = Seated { setting, database, party };
         let slower = if best.as_ref().is_some_and(|(least, _)| *least <= time) {
-            Some(found)
+            Some(seated)
         } else {
-            best.replace((time, found)).map(|(_, slower)| slower)
+            best.replace((time, seated)).map(|(_, slower)| slower)
         };
-        if let Some((_, _, party)) = slower {
+        if let Some(Seated { party, .. }) = slower {
             party.close().await;
         }
     }
