@@ -111,20 +111,14 @@ impl<O: Orchestrates> Party<O> {
     }
 }
 
-/// A party on a database of its own.
-struct Seated<O: Orchestrates> {
-    setting: O::Setting,
-    database: Database,
-    party: Party<O>,
-}
-
 /// One operation is one workflow, from its start to its result: with one client its latency, with several what each takes of the time of all.
 pub(crate) fn measure<O: Orchestrates>(bench: &mut Bench, clients: u64) -> Result<(), BenchError> {
     bench.note(O::NOTE);
     let on = if clients == 1 { Setting::alone()? } else { Setting::threaded()? };
     bench.note(on.server.report().to_string());
-    let Seated { setting, database, mut party } = on.runtime.block_on(fastest::<O>(&on, clients))?;
+    let setting = on.runtime.block_on(fastest::<O>(&on, clients))?;
     bench.note(format!("{setting:?}"));
+    let (mut party, database) = on.runtime.block_on(seat::<O>(&on, setting, clients))?;
     bench.rounds(|| {
         let elapsed = on.runtime.block_on(party.round());
         (elapsed, party.workflows())
@@ -136,26 +130,34 @@ pub(crate) fn measure<O: Orchestrates>(bench: &mut Bench, clients: u64) -> Resul
     Ok(())
 }
 
-/// The party with the setting that is the fastest with so many clients.
-async fn fastest<O: Orchestrates>(on: &Setting, clients: u64) -> Result<Seated<O>, BenchError> {
-    let mut best: Option<(Duration, Seated<O>)> = None;
+/// A party on a database of its own, which goes with it.
+async fn seat<O: Orchestrates>(
+    on: &Setting,
+    setting: O::Setting,
+    clients: u64,
+) -> Result<(Party<O>, Database), BenchError> {
+    let database = on.server.database().await.map_err(|error| BenchError::Invalid(error.to_string()))?;
+    let engine = O::open(&database, setting).await.map_err(BenchError::Invalid)?;
+    Ok((Party::new(engine, clients), database))
+}
+
+/// The setting that is the fastest with so many clients; one engine is open at a time.
+async fn fastest<O: Orchestrates>(on: &Setting, clients: u64) -> Result<O::Setting, BenchError> {
+    if let &[setting] = O::SETTINGS {
+        return Ok(setting);
+    }
+    let mut best: Option<(Duration, O::Setting)> = None;
     for &setting in O::SETTINGS {
-        let database = on.server.database().await.map_err(|error| BenchError::Invalid(error.to_string()))?;
-        let mut party = Party::new(O::open(&database, setting).await.map_err(BenchError::Invalid)?, clients);
+        let (mut party, _database) = seat::<O>(on, setting, clients).await?;
         // The first round opens connections and prepares statements.
         party.round().await;
         let time = party.round().await.min(party.round().await);
-        let seated = Seated { setting, database, party };
-        let slower = if best.as_ref().is_some_and(|(least, _)| *least <= time) {
-            Some(seated)
-        } else {
-            best.replace((time, seated)).map(|(_, slower)| slower)
-        };
-        if let Some(Seated { party, .. }) = slower {
-            party.close().await;
+        party.close().await;
+        if best.is_none_or(|(least, _)| time < least) {
+            best = Some((time, setting));
         }
     }
-    best.map(|(_, fastest)| fastest).ok_or_else(|| BenchError::Invalid("there is no setting".to_owned()))
+    best.map(|(_, setting)| setting).ok_or_else(|| BenchError::Invalid("there is no setting".to_owned()))
 }
 
 async fn completed<O: Orchestrates>(database: &Database, ids: &[String]) -> Result<i64, BenchError> {
