@@ -1,7 +1,6 @@
 //! Crates duroxide 0.1.32 and duroxide-pg 0.1.38: a workflow is replayed from its history for each step, which dispatchers take from queues.
 
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +10,10 @@ use duroxide::runtime::{ObservabilityConfig, Runtime, RuntimeOptions};
 use duroxide::{ActivityContext, Client, OrchestrationContext, OrchestrationRegistry};
 use duroxide_pg::PostgresProvider;
 
-/// The most connections of its pool, which it takes from its environment alone; ten by default.
-const POOL: (&str, &str) = ("DUROXIDE_PG_POOL_MAX", "64");
 /// What no workflow takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    if std::env::var_os(POOL.0).is_none() {
-        let itself = std::env::current_exe().expect("this program");
-        let error = Command::new(itself).args(std::env::args_os().skip(1)).env(POOL.0, POOL.1).exec();
-        panic!("this program does not start again: {error}");
-    }
     Contest::of("duroxide").orchestrates::<Duroxide>().run()
 }
 
@@ -49,7 +41,8 @@ impl Dispatchers {
 
 impl Orchestrates for Duroxide {
     type Setting = Dispatchers;
-    const NOTE: &'static str = "duroxide 0.1.32, duroxide-pg 0.1.38; a client asks for the result, at first after 5 ms";
+    const NOTE: &'static str =
+        "duroxide 0.1.32, duroxide-pg 0.1.38, a pool of ten; a client asks for the result, at first after 5 ms";
     const SETTINGS: &'static [Dispatchers] = &[
         Dispatchers::DEFAULT,
         Dispatchers::new(2, Duration::from_millis(5)),
