@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use harness::{Bench, BenchError, Suite};
 
-use crate::{Balances, Breaks, Detects, Steps, balancing, breaking, detecting, transition};
+use crate::{Balances, Breaks, Detects, Reduces, Steps, balancing, breaking, detecting, reducing, transition};
+#[cfg(feature = "workflows")]
+use crate::{Orchestrates, orchestrating};
 
 /// What one contender does; works that it cannot do are not in it.
 #[derive(Debug)]
@@ -35,6 +37,19 @@ impl Contest {
     pub fn detects<D: Detects>(self) -> Self {
         self.add("heartbeat/1000", |bench| detecting::measure::<D>(bench, 1_000))
             .add("heartbeat/10000", |bench| detecting::measure::<D>(bench, 10_000))
+    }
+
+    /// The contender runs durable workflows.
+    #[cfg(feature = "workflows")]
+    pub fn orchestrates<O: Orchestrates>(self) -> Self {
+        self.add("workflows/1", |bench| orchestrating::measure::<O>(bench, 1))
+            .add("workflows/64", |bench| orchestrating::measure::<O>(bench, 64))
+    }
+
+    /// The contender makes groups of items.
+    pub fn reduces<R: Reduces>(self) -> Self {
+        self.add("reduce/1000", |bench| reducing::measure::<R>(bench, 1_000))
+            .add("reduce/10000", |bench| reducing::measure::<R>(bench, 10_000))
     }
 
     /// The contender is a state machine.

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use harness::{Bench, BenchError};
 
+use crate::random::mix;
+
 /// More events than any predictor of branches remembers.
 const EVENTS: u64 = 1 << 16;
 
@@ -73,12 +75,4 @@ pub(crate) fn measure<S: Steps>(bench: &mut Bench) -> Result<(), BenchError> {
         .sum();
     bench.proof(rounds * once, sum);
     Ok(())
-}
-
-/// The last step of SplitMix64.
-fn mix(n: u64) -> u64 {
-    let mut z = n.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

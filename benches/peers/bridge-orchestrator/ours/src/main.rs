@@ -1,15 +1,27 @@
-//! Routing, failure detection and state machines of this repository.
+//! Routing, failure detection, state machines, the reducer and durable workflows of this repository.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bridge_orchestrator::fsm::{Definition, EventId, Machine, StateId};
 use bridge_orchestrator::heartbeat::PhiDetector;
+use bridge_orchestrator::reduce::{self, GroupBy, Reducer, Timestamp};
 use bridge_orchestrator::route::{Balancer, CircuitBreaker};
-use bridge_orchestrator_contest::{Balances, Breaks, Contest, Detects, Event, Steps};
+use bridge_orchestrator_contest::{Balances, Breaks, Contest, Detects, Event, Group, Item, Reduces, Steps};
+
+use crate::workflows::Durable;
+
+mod workflows;
 
 fn main() -> ExitCode {
-    Contest::of("ours").balances::<Endpoints>().breaks::<Breaker>().detects::<Detector>().steps::<Loaded>().run()
+    Contest::of("ours")
+        .balances::<Endpoints>()
+        .breaks::<Breaker>()
+        .detects::<Detector>()
+        .orchestrates::<Durable>()
+        .reduces::<Groups>()
+        .steps::<Loaded>()
+        .run()
 }
 
 struct Endpoints(Balancer<u64>);
@@ -66,6 +78,44 @@ impl Detects for Detector {
 
     fn phi(&self, node: u64, now: Instant) -> f64 {
         self.0.phi(&node, now).expect("known")
+    }
+}
+
+struct Groups;
+
+impl Reduces for Groups {
+    const NOTE: &'static str =
+        "Reducer by namespace, which also follows each workflow's states and says what is to be stored";
+    type Row<'a> = reduce::Item<'a>;
+
+    fn row(item: Item<'_>) -> reduce::Item<'_> {
+        reduce::Item {
+            stamp_id: item.stamp_id,
+            file_hash: item.file_hash,
+            file_path: item.file_path,
+            file_size: item.file_size,
+            namespace: item.namespace,
+            content_type: item.content_type,
+            workflow_id: item.workflow_id,
+            workflow_state: item.workflow_state,
+            created_at: Timestamp::from_micros(item.created_at),
+        }
+    }
+
+    fn reduce(rows: &[reduce::Item<'_>]) -> Vec<Group> {
+        let mut reducer = Reducer::builder(GroupBy::Namespace).build().expect("valid");
+        let _ = reducer.push(rows).expect("taken");
+        let groups = reducer.open();
+        let groups = groups.iter().flat_map(|pane| pane.groups());
+        groups
+            .map(|group| Group {
+                namespace: group.key().to_owned(),
+                count: group.count(),
+                bytes: u64::try_from(group.bytes()).expect("sizes are not negative"),
+                content_types: group.file_types().len() as u64,
+                workflows: group.workflows().len() as u64,
+            })
+            .collect()
     }
 }
 

@@ -13,6 +13,7 @@ use std::future::Future;
 pub use ephemeral_postgres::Database;
 use harness::Suite;
 
+pub use setting::Setting;
 pub use works::{WORKS, Work};
 
 /// The content of every event: an object of JSON with one text, 256 bytes in all.

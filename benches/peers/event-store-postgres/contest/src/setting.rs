@@ -5,15 +5,23 @@ use harness::BenchError;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::{Builder, Runtime};
 
-pub(crate) struct Setting {
-    pub(crate) runtime: Runtime,
-    pub(crate) database: Database,
-    pub(crate) server: Server,
+/// What contenders on PostgreSQL run on.
+#[derive(Debug)]
+pub struct Setting {
+    /// What drives them.
+    pub runtime: Runtime,
+    /// An empty database of the server.
+    pub database: Database,
+    /// A server of this process's own.
+    pub server: Server,
 }
 
 impl Setting {
     /// Everything on one processor: otherwise it is chance on which one a backend is, and to wake another that sleeps takes long.
-    pub(crate) fn alone() -> Result<Self, BenchError> {
+    ///
+    /// # Errors
+    /// [`BenchError::Invalid`] if the server does not start, or does not wait for its disk.
+    pub fn alone() -> Result<Self, BenchError> {
         let allowed = sched_getaffinity(None).map_err(invalid)?;
         let mut first = CpuSet::new();
         let processor = (0..CpuSet::MAX_CPU).find(|&processor| allowed.is_set(processor));
@@ -23,7 +31,10 @@ impl Setting {
     }
 
     /// Tasks on as many threads as there are processors.
-    pub(crate) fn threaded() -> Result<Self, BenchError> {
+    ///
+    /// # Errors
+    /// [`BenchError::Invalid`] if the server does not start, or does not wait for its disk.
+    pub fn threaded() -> Result<Self, BenchError> {
         Self::on(Builder::new_multi_thread().enable_all().build().map_err(invalid)?)
     }
 
