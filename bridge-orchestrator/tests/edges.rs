@@ -551,7 +551,7 @@ impl Workflow for Asked {
     const TYPE: &'static str = "asked";
 
     async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
-        Ok(ctx.child::<Quick>(id("child"), &())?.await?)
+        ctx.child::<Quick>(id("child"), &())?.await
     }
 }
 
@@ -564,7 +564,7 @@ impl Workflow for WaitsForChild {
     const TYPE: &'static str = "waits-for-child";
 
     async fn run(ctx: Ctx, (): ()) -> Result<u32, WorkflowError> {
-        Ok(ctx.child::<Waits>(id("child"), &())?.await?)
+        ctx.child::<Waits>(id("child"), &())?.await
     }
 }
 

@@ -288,10 +288,10 @@ impl<S: EventStore> Core<S> {
 
     /// Starts an execution. The answer is there when its start is in the journal.
     pub(super) async fn start(self: &Arc<Self>, id: &ExecutionId, started: Started) -> Result<Arc<Execution>, Error> {
-        self.begun(self.begin(id, started)).await
+        self.begun(self.begin(id, Box::new(started))).await
     }
 
-    fn begin(self: &Arc<Self>, id: &ExecutionId, started: Started) -> Begun {
+    fn begin(self: &Arc<Self>, id: &ExecutionId, started: Box<Started>) -> Begun {
         if self.is_stopping() {
             return Begun::Not;
         }
@@ -299,7 +299,7 @@ impl<S: EventStore> Core<S> {
         if !is_new {
             return Begun::Known(execution, started);
         }
-        self.spawn(&execution, Begin::New(Box::new(started)));
+        self.spawn(&execution, Begin::New(started));
         Begun::New(execution)
     }
 
@@ -350,10 +350,11 @@ impl<S: EventStore> Core<S> {
         };
         let id = start.id;
         // From now on it can be cancelled.
-        let begun = core.begin(&id, started.clone());
+        let parent_of_child = started.parent.clone();
+        let begun = core.begin(&id, Box::new(started));
         let runtime = core.runtime.clone();
         runtime.spawn(async move {
-            let outcome = core.child_outcome(&id, begun, started.parent).await;
+            let outcome = core.child_outcome(&id, begun, parent_of_child).await;
             let Some(outcome) = outcome else { return };
             let _ = parent.send(Mail::ChildDone { seq, child: id, outcome, run });
         });
@@ -448,7 +449,7 @@ enum Begun {
     /// Its start is on its way to the journal.
     New(Arc<Execution>),
     /// There is one, or somebody looks whether there is.
-    Known(Arc<Execution>, Started),
+    Known(Arc<Execution>, Box<Started>),
 }
 
 fn refuse(mail: Mail, error: Error) {

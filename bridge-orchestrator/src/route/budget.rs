@@ -93,8 +93,8 @@ impl RetryBudget {
             return (tokens, then);
         }
         let added = (f64::from(passed) * self.per_second) as u32;
-        // A small part of a token waits until it is more: what is cut off is then less than a hundredth of it.
-        if added < TOKEN / 10 { (tokens, then) } else { (tokens.saturating_add(added).min(self.most), now) }
+        // Less than the smallest part of a token waits until it is one.
+        if added == 0 { (tokens, then) } else { (tokens.saturating_add(added).min(self.most), now) }
     }
 }
 

@@ -78,7 +78,9 @@ impl Stamps {
         self.counters.stamp_calls.add();
         let error = match timeout(limit, call).await {
             Ok(Ok(made)) => {
-                permit.0.take().map(Permit::succeeded);
+                if let Some(permit) = permit.0.take() {
+                    permit.succeeded();
+                }
                 return Ok(made);
             }
             Ok(Err(error)) => error,

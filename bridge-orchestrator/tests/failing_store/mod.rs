@@ -27,12 +27,14 @@ pub(crate) enum Fault {
     HangsWhenApplied,
 }
 
+/// Whether the next reads of a stream are answered.
+type Answers = (StreamId, VecDeque<bool>);
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FailingStore {
     store: Arc<MemoryStore>,
     faults: Arc<Mutex<VecDeque<Fault>>>,
-    /// Whether the next reads of a stream are answered.
-    reads: Arc<Mutex<Option<(StreamId, VecDeque<bool>)>>>,
+    reads: Arc<Mutex<Option<Answers>>>,
 }
 
 impl FailingStore {
