@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use bridge_orchestrator_contest::{Contest, Group, Item, Reduces};
 use polars::prelude::*;
 
-/// Threads of its pool, which it takes from its environment alone. For so few rows a second one costs more than it does.
+/// Threads of its pool, which it takes from its environment alone. With so few rows two are no faster.
 const THREADS: (&str, &str) = ("POLARS_MAX_THREADS", "1");
 
 fn main() -> ExitCode {
