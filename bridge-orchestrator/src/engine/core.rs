@@ -34,7 +34,7 @@ use crate::workflow::{ExecutionId, Failure, panic_message};
 pub(super) const SHARDS: usize = 16;
 /// Before a child is looked for again, or asked again that gave no answer to its cancellation.
 const CHILD_PAUSE: Duration = Duration::from_millis(50);
-/// How often a child that is not there is looked for before it is cancelled.
+/// How often a child that is not there is looked for before its parent is cancelled without it.
 const CHILD_LOOKS: u32 = 20;
 /// See [`Core::stopping`].
 pub(super) const SHUT_DOWN: u8 = 3;
@@ -288,10 +288,10 @@ impl<S: EventStore> Core<S> {
 
     /// Starts an execution. The answer is there when its start is in the journal.
     pub(super) async fn start(self: &Arc<Self>, id: &ExecutionId, started: Started) -> Result<Arc<Execution>, Error> {
-        self.begun(self.begin(id, Box::new(started))).await
+        self.await_start(self.begin_start(id, Box::new(started))).await
     }
 
-    fn begin(self: &Arc<Self>, id: &ExecutionId, started: Box<Started>) -> Begun {
+    fn begin_start(self: &Arc<Self>, id: &ExecutionId, started: Box<Started>) -> Begun {
         if self.is_stopping() {
             return Begun::Not;
         }
@@ -303,7 +303,7 @@ impl<S: EventStore> Core<S> {
         Begun::New(execution)
     }
 
-    async fn begun(self: &Arc<Self>, mut begun: Begun) -> Result<Arc<Execution>, Error> {
+    async fn await_start(self: &Arc<Self>, mut begun: Begun) -> Result<Arc<Execution>, Error> {
         loop {
             let (known, started) = match begun {
                 Begun::Not => return Err(Error::ShutDown),
@@ -326,7 +326,7 @@ impl<S: EventStore> Core<S> {
             if !is_none.await {
                 return Err(Error::AlreadyExists(known.id().clone()));
             }
-            begun = self.begin(known.id(), started);
+            begun = self.begin_start(known.id(), started);
         }
     }
 
@@ -351,7 +351,7 @@ impl<S: EventStore> Core<S> {
         let id = start.id;
         // From now on it can be cancelled.
         let parent_of_child = started.parent.clone();
-        let begun = core.begin(&id, Box::new(started));
+        let begun = core.begin_start(&id, Box::new(started));
         let runtime = core.runtime.clone();
         runtime.spawn(async move {
             let outcome = core.child_outcome(&id, begun, parent_of_child).await;
@@ -367,7 +367,7 @@ impl<S: EventStore> Core<S> {
         begun: Begun,
         parent: Option<(String, u32)>,
     ) -> Option<Result<Bytes, Failure>> {
-        let child = match self.begun(begun).await {
+        let child = match self.await_start(begun).await {
             Ok(child) => child,
             Err(Error::AlreadyExists(_)) => loop {
                 match self.parent_of(id).await {

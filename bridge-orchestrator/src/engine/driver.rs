@@ -371,10 +371,11 @@ impl<S: EventStore> Driver<S> {
             self.deliver_new(record, at);
         }
         if self.end.is_some() {
-            for arrival in self.arrivals.take() {
-                if let Some(done) = arrival.done {
-                    let _ = done.send(Err(Error::NotFound(self.execution.id().clone())));
-                }
+            let left = self.arrivals.take();
+            // Who has repeated a signal that is among them is told the same.
+            let repeated = if left.is_empty() { Vec::new() } else { mem::take(&mut self.waiting_for_all) };
+            for done in left.into_iter().filter_map(|arrival| arrival.done).chain(repeated) {
+                let _ = done.send(Err(Error::NotFound(self.execution.id().clone())));
             }
         }
     }

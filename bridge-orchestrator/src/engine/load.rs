@@ -54,7 +54,7 @@ pub(super) async fn load<S: EventStore>(
         }
         Begin::Continue(next) => {
             let (history, journal) = *next;
-            // Where it fails the next run removes more.
+            // Where these fail nothing is lost, and the next run removes more.
             let _ = core.store.truncate_stream(&stream, journal.before(history.carried.len() as u64)).await;
             if history.inbox > 0 {
                 let taken = StreamVersion::new(history.inbox);
